@@ -1,0 +1,9 @@
+//! sansrtc: a sans-I/O WebRTC library.
+#![forbid(unsafe_code)]
+
+pub mod buffer;
+pub mod packet;
+pub mod rng;
+pub mod time;
+pub mod types;
+pub mod wire;

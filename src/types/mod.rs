@@ -1,0 +1,7 @@
+//! The shared nouns: values that more than one room speaks of.
+
+pub mod candidate;
+pub mod credentials;
+pub mod fingerprint;
+pub mod ids;
+pub mod setup;
