@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod crypto;
 pub mod packet;
 pub mod rng;
 pub mod time;

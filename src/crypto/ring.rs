@@ -1,0 +1,140 @@
+//! The default back end: *ring*, with its assembly for each processor.
+//!
+//! Ephemeral keys and signatures take their randomness from the operating system: *ring* accepts no other.
+
+use std::fmt;
+use std::hint::black_box;
+
+use ring::{aead, agreement, rand::SystemRandom};
+
+use super::{
+    AeadAlgorithm, AeadKey, Backend, BadSignature, CryptoError, InvalidKey, KeyExchange, NONCE_LEN,
+    NamedGroup, PublicKey, Secret, SignatureScheme, TAG_LEN, Unauthentic, verify,
+};
+use crate::rng::Rng;
+
+/// The back end.
+#[derive(Debug)]
+pub(super) struct Ring;
+
+impl Backend for Ring {
+    fn aead(&self, algorithm: AeadAlgorithm, key: &[u8]) -> Result<Box<dyn AeadKey>, InvalidKey> {
+        aead(algorithm, key)
+    }
+
+    fn key_exchange(&self, group: NamedGroup, _: &mut Rng) -> Result<Box<dyn KeyExchange>, CryptoError> {
+        Ok(Box::new(Ephemeral::generate(match group {
+            NamedGroup::X25519 => &agreement::X25519,
+            NamedGroup::Secp256r1 => &agreement::ECDH_P256,
+            NamedGroup::Secp384r1 => &agreement::ECDH_P384,
+        })?))
+    }
+
+    fn verify(
+        &self,
+        scheme: SignatureScheme,
+        key: &PublicKey,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature> {
+        verify::verify(scheme, key, message, signature)
+    }
+}
+
+/// An AEAD key of *ring*, which both back ends use.
+pub(super) fn aead(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Box<dyn AeadKey>, InvalidKey> {
+    let algorithm = match algorithm {
+        AeadAlgorithm::Aes128Gcm => &aead::AES_128_GCM,
+        AeadAlgorithm::Aes256Gcm => &aead::AES_256_GCM,
+        AeadAlgorithm::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
+    };
+    let key = aead::UnboundKey::new(algorithm, key).map_err(|_| InvalidKey)?;
+    Ok(Box::new(SealingKey(aead::LessSafeKey::new(key))))
+}
+
+/// A prepared key with nonces from the caller.
+struct SealingKey(aead::LessSafeKey);
+
+impl AeadKey for SealingKey {
+    fn seal_in_place(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], plaintext: &mut [u8]) -> [u8; TAG_LEN] {
+        let nonce = aead::Nonce::assume_unique_for_key(*nonce);
+        let mut sealed = [0; TAG_LEN];
+        match self.0.seal_in_place_separate_tag(nonce, aead::Aad::from(aad), plaintext) {
+            Ok(tag) => sealed.copy_from_slice(tag.as_ref()),
+            // Only a message beyond the cipher's limit fails, and that is 64 GiB. Nothing of it may leave.
+            Err(_) => plaintext.fill(0),
+        }
+        sealed
+    }
+
+    fn open_in_place<'a>(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        ciphertext_and_tag: &'a mut [u8],
+    ) -> Result<&'a mut [u8], Unauthentic> {
+        let nonce = aead::Nonce::assume_unique_for_key(*nonce);
+        self.0.open_in_place(nonce, aead::Aad::from(aad), ciphertext_and_tag).map_err(|_| Unauthentic)
+    }
+}
+
+impl Drop for SealingKey {
+    fn drop(&mut self) {
+        // ring cannot wipe; the schedule of a key of zeros takes the place of the true one.
+        let algorithm = self.0.algorithm();
+        if let Ok(zeros) = aead::UnboundKey::new(algorithm, &[0; 32][..algorithm.key_len()]) {
+            self.0 = aead::LessSafeKey::new(zeros);
+        }
+        black_box(&self.0);
+    }
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AeadKey(..)")
+    }
+}
+
+/// A key pair for one Diffie-Hellman agreement.
+struct Ephemeral {
+    private: agreement::EphemeralPrivateKey,
+    public: agreement::PublicKey,
+}
+
+impl Ephemeral {
+    fn generate(algorithm: &'static agreement::Algorithm) -> Result<Self, CryptoError> {
+        let private = private_key(algorithm)?;
+        let public = private.compute_public_key().map_err(|_| CryptoError::NoRandomness)?;
+        Ok(Ephemeral { private, public })
+    }
+}
+
+fn private_key(
+    algorithm: &'static agreement::Algorithm,
+) -> Result<agreement::EphemeralPrivateKey, CryptoError> {
+    agreement::EphemeralPrivateKey::generate(algorithm, &SystemRandom::new())
+        .map_err(|_| CryptoError::NoRandomness)
+}
+
+impl KeyExchange for Ephemeral {
+    fn public(&self) -> &[u8] {
+        self.public.as_ref()
+    }
+
+    fn agree(mut self: Box<Self>, peer: &[u8]) -> Result<Secret, CryptoError> {
+        let algorithm = self.private.algorithm();
+        // Swapped out and not moved out: the box's memory is then overwritten before it is given back.
+        let private = std::mem::replace(&mut self.private, private_key(algorithm)?);
+        black_box(&self.private);
+        let peer = agreement::UnparsedPublicKey::new(algorithm, peer);
+        // RFC 7748 §6.1, RFC 8446 §7.4.2: ring refuses an all-zero X25519 secret, and points that are not on
+        // the curve or not uncompressed.
+        agreement::agree_ephemeral(private, &peer, Secret::new).map_err(|_| CryptoError::BadKeyShare)
+    }
+}
+
+impl fmt::Debug for Ephemeral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ephemeral").field("public", &self.public).finish_non_exhaustive()
+    }
+}
