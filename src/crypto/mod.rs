@@ -20,9 +20,12 @@
 //! overwritten by a key of zeros, as it offers nothing better. The exception is a loaded RSA key, whose
 //! numbers *ring* keeps on a heap of its own.
 
+pub mod cert;
 pub mod hash;
+pub mod key;
 pub mod mac;
 mod ring;
+mod rust;
 mod verify;
 
 use std::fmt;
@@ -30,11 +33,17 @@ use std::fmt;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use self::key::PrivateKey;
 use crate::rng::Rng;
 
 /// The default back end, made of *ring*.
 pub fn ring() -> &'static dyn Backend {
     &ring::Ring
+}
+
+/// The back end made of Rust crates, for runs that must repeat byte for byte.
+pub fn rust() -> &'static dyn Backend {
+    &rust::Rust
 }
 
 /// One implementation of the verbs that differ between back ends. It has no state.
@@ -82,6 +91,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), BadSignature>;
+
+    /// Prepares a private key for signing.
+    ///
+    /// # Errors
+    /// The back end refuses the key.
+    fn signing_key(&self, key: &PrivateKey) -> Result<Box<dyn SigningKey>, CryptoError>;
 }
 
 // ---- AEAD ---------------------------------------------------------------------------------------------------
@@ -263,6 +278,30 @@ pub enum KeyAlgorithm {
     Ed25519,
     /// RSA of 2048 to 8192 bits.
     Rsa,
+}
+
+impl KeyAlgorithm {
+    /// The schemes that a key of this kind signs with here, the preferred one first.
+    pub fn schemes(self) -> &'static [SignatureScheme] {
+        match self {
+            KeyAlgorithm::EcdsaP256 => &SignatureScheme::ALL[..1],
+            KeyAlgorithm::EcdsaP384 => &SignatureScheme::ALL[1..2],
+            KeyAlgorithm::Ed25519 => &SignatureScheme::ALL[2..3],
+            KeyAlgorithm::Rsa => &SignatureScheme::ALL[3..],
+        }
+    }
+}
+
+/// A private key, prepared for signing.
+pub trait SigningKey: Send + Sync + fmt::Debug {
+    /// The public half.
+    fn public_key(&self) -> &PublicKey;
+
+    /// Signs `message`; an ECDSA signature is in DER (RFC 8422 §5.4).
+    ///
+    /// # Errors
+    /// The scheme is not one of [`KeyAlgorithm::schemes`], or there is no randomness.
+    fn sign(&self, scheme: SignatureScheme, message: &[u8], rng: &mut Rng) -> Result<Vec<u8>, CryptoError>;
 }
 
 /// A public key for checking signatures, as a certificate holds it.

@@ -5,11 +5,15 @@
 use std::fmt;
 use std::hint::black_box;
 
-use ring::{aead, agreement, rand::SystemRandom};
+use ring::rand::SystemRandom;
+use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
+use ring::{aead, agreement};
+use zeroize::Zeroizing;
 
+use super::key::{Kind, PrivateKey};
 use super::{
     AeadAlgorithm, AeadKey, Backend, BadSignature, CryptoError, InvalidKey, KeyExchange, NONCE_LEN,
-    NamedGroup, PublicKey, Secret, SignatureScheme, TAG_LEN, Unauthentic, verify,
+    NamedGroup, PublicKey, Secret, SignatureScheme, SigningKey, TAG_LEN, Unauthentic, verify,
 };
 use crate::rng::Rng;
 
@@ -38,6 +42,10 @@ impl Backend for Ring {
         signature: &[u8],
     ) -> Result<(), BadSignature> {
         verify::verify(scheme, key, message, signature)
+    }
+
+    fn signing_key(&self, key: &PrivateKey) -> Result<Box<dyn SigningKey>, CryptoError> {
+        signing_key(key)
     }
 }
 
@@ -136,5 +144,85 @@ impl KeyExchange for Ephemeral {
 impl fmt::Debug for Ephemeral {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ephemeral").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+/// A signing key of *ring*; the other back end uses those that draw nothing.
+pub(super) fn signing_key(key: &PrivateKey) -> Result<Box<dyn SigningKey>, CryptoError> {
+    let public = key.public_key()?;
+    let ecdsa = |algorithm, secret: &[u8]| {
+        EcdsaKeyPair::from_private_key_and_public_key(
+            algorithm,
+            secret,
+            public.as_bytes(),
+            &SystemRandom::new(),
+        )
+        .map(Signer::Ecdsa)
+        .map_err(|_| CryptoError::BadPrivateKey)
+    };
+    let signer = match &key.kind {
+        Kind::P256(secret) => ecdsa(
+            &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
+            &Zeroizing::new(<[u8; 32]>::from(secret.to_bytes()))[..],
+        )?,
+        Kind::P384(secret) => ecdsa(
+            &signature::ECDSA_P384_SHA384_ASN1_SIGNING,
+            &Zeroizing::new(<[u8; 48]>::from(secret.to_bytes()))[..],
+        )?,
+        Kind::Ed25519 => Signer::Ed25519(key.ed25519()?),
+        Kind::Rsa => Signer::Rsa(key.rsa()?),
+    };
+    Ok(Box::new(KeyPair { public, signer }))
+}
+
+/// A key pair for signing.
+struct KeyPair {
+    public: PublicKey,
+    signer: Signer,
+}
+
+enum Signer {
+    Ecdsa(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+    Rsa(RsaKeyPair),
+}
+
+impl SigningKey for KeyPair {
+    fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    fn sign(&self, scheme: SignatureScheme, message: &[u8], _: &mut Rng) -> Result<Vec<u8>, CryptoError> {
+        if !scheme.names_curve_of(self.public.algorithm()) {
+            return Err(CryptoError::Unsupported);
+        }
+        let random = SystemRandom::new();
+        match &self.signer {
+            Signer::Ecdsa(key) => {
+                let signature = key.sign(&random, message).map_err(|_| CryptoError::NoRandomness)?;
+                Ok(signature.as_ref().to_vec())
+            }
+            Signer::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
+            Signer::Rsa(key) => {
+                let padding: &dyn signature::RsaEncoding = match scheme {
+                    SignatureScheme::RsaPkcs1Sha256 => &signature::RSA_PKCS1_SHA256,
+                    SignatureScheme::RsaPkcs1Sha384 => &signature::RSA_PKCS1_SHA384,
+                    SignatureScheme::RsaPkcs1Sha512 => &signature::RSA_PKCS1_SHA512,
+                    SignatureScheme::RsaPssRsaeSha256 => &signature::RSA_PSS_SHA256,
+                    SignatureScheme::RsaPssRsaeSha384 => &signature::RSA_PSS_SHA384,
+                    SignatureScheme::RsaPssRsaeSha512 => &signature::RSA_PSS_SHA512,
+                    _ => return Err(CryptoError::Unsupported),
+                };
+                let mut signature = vec![0; key.public().modulus_len()];
+                key.sign(padding, &random, message, &mut signature).map_err(|_| CryptoError::NoRandomness)?;
+                Ok(signature)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyPair").field("public", &self.public).finish_non_exhaustive()
     }
 }

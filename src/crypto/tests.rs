@@ -6,19 +6,19 @@ use super::*;
 use crate::rng::Stream;
 
 /// Bytes from hexadecimal digits.
-fn hex(text: &str) -> Vec<u8> {
+pub(super) fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
     digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
-fn rng() -> Rng {
+pub(super) fn rng() -> Rng {
     Rng::new([7; 32], Stream::Dtls)
 }
 
 const GROUPS: [NamedGroup; 3] = [NamedGroup::X25519, NamedGroup::Secp256r1, NamedGroup::Secp384r1];
 
-fn backends() -> [&'static dyn Backend; 1] {
-    [ring()]
+pub(super) fn backends() -> [&'static dyn Backend; 2] {
+    [ring(), rust()]
 }
 
 #[test]
