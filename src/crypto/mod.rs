@@ -21,7 +21,9 @@
 //! numbers *ring* keeps on a heap of its own.
 
 pub mod cert;
+pub mod cipher;
 pub mod hash;
+pub mod kdf;
 pub mod key;
 pub mod mac;
 mod ring;
