@@ -2,6 +2,7 @@
 
 pub mod candidate;
 pub mod credentials;
+pub mod direction;
 pub mod fingerprint;
 pub mod ids;
 pub mod setup;

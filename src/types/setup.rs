@@ -13,6 +13,29 @@ pub enum Setup {
     HoldConn,
 }
 
+impl Setup {
+    /// The attribute's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Setup::ActPass => "actpass",
+            Setup::Active => "active",
+            Setup::Passive => "passive",
+            Setup::HoldConn => "holdconn",
+        }
+    }
+
+    /// The value called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "actpass" => Setup::ActPass,
+            "active" => Setup::Active,
+            "passive" => Setup::Passive,
+            "holdconn" => Setup::HoldConn,
+            _ => return None,
+        })
+    }
+}
+
 /// Which end of the DTLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DtlsRole {
