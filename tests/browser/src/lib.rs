@@ -1,0 +1,261 @@
+//! What the cases stand on: the echo server as a process, and a headless Chromium on its page.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+/// How long anything that a case waits for may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that ends with its owner.
+struct Process(Child);
+
+impl Process {
+    /// Starts `command` and waits for the line of its output in which `pick` finds something.
+    fn start<T>(command: &mut Command, pick: impl Fn(&str) -> Option<T>) -> (Self, T) {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = Process(child.unwrap_or_else(|error| panic!("cannot start {name}: {error}")));
+        let mut lines = BufReader::new(child.0.stdout.take().expect("its output is a pipe"));
+        let mut line = String::new();
+        let found = loop {
+            line.clear();
+            let length = lines.read_line(&mut line).expect("its output is text");
+            assert_ne!(length, 0, "{name} ended before it was ready");
+            if let Some(found) = pick(line.trim()) {
+                break found;
+            }
+        };
+        // Somebody has to read on, or the process blocks when the pipe is full.
+        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+        (child, found)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The echo example, on ports of its own.
+pub struct Server {
+    process: Process,
+    /// Where its page is, with a slash at the end.
+    pub url: String,
+}
+
+impl Server {
+    /// Starts it on any free port.
+    pub fn start() -> Self {
+        Self::on("127.0.0.1:0")
+    }
+
+    /// Starts it on this HTTP address.
+    pub fn on(http: &str) -> Self {
+        let mut command = Command::new(echo());
+        command.args(["--http", http]);
+        let (process, url) =
+            Process::start(&mut command, |line| line.strip_prefix("open ").map(str::to_owned));
+        Server { process, url }
+    }
+
+    /// `GET /stats`: sessions and channels.
+    pub fn stats(&self) -> (u64, u64) {
+        let mut response = ureq::get(format!("{}stats", self.url)).call().expect("/stats is always there");
+        let text = response.body_mut().read_to_string().expect("the body is text");
+        let stats: Value = serde_json::from_str(&text).expect("the body is JSON");
+        let count =
+            |name: &str| stats[name].as_u64().unwrap_or_else(|| panic!("{name} is missing in {text}"));
+        (count("sessions"), count("channels"))
+    }
+
+    /// Waits until `/stats` says these numbers.
+    pub async fn until_stats(&self, sessions: u64, channels: u64) {
+        let start = Instant::now();
+        while self.stats() != (sessions, channels) {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "/stats says {:?}, not {:?}",
+                self.stats(),
+                (sessions, channels)
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Posts `body` and gives back status and text.
+    pub fn post(&self, path: &str, body: &str) -> (u16, String) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut response = agent
+            .post(format!("{}{path}", self.url))
+            .header("content-type", "application/json")
+            .send(body)
+            .expect("the server answers");
+        let text = response.body_mut().read_to_string().expect("the body is text");
+        (response.status().as_u16(), text)
+    }
+
+    /// Ctrl-C, as a terminal sends it; how the process ended.
+    pub fn interrupt(mut self) -> ExitStatus {
+        let pid = self.process.0.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill is there").success());
+        self.process.0.wait().expect("it is our child")
+    }
+}
+
+/// The example's binary, built once per run unless `ECHO_BIN` names one.
+fn echo() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("ECHO_BIN") {
+            return path.into();
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let output = Command::new(env!("CARGO"))
+            .args(["build", "--release", "--example", "echo", "--message-format", "json"])
+            .current_dir(&root)
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("cargo runs");
+        assert!(output.status.success(), "the echo example does not build");
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|message| message["target"]["name"] == "echo")
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .expect("cargo names the binary that it built")
+    })
+}
+
+/// A headless Chromium with an empty profile, on a page of the server.
+pub struct Browser {
+    client: Client,
+    _driver: Process,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// Opens the page without connecting, with the helpers of `helpers.js` in it.
+    pub async fn open(server: &Server) -> Self {
+        let browser = Self::at(&format!("{}?manual", server.url)).await;
+        let module = concat!(include_str!("helpers.js"), "\n//# sourceURL=helpers.js");
+        browser.run(module).await;
+        browser
+    }
+
+    /// Opens any page.
+    pub async fn at(url: &str) -> Self {
+        let (driver, port) = Process::start(Command::new(chromedriver()).arg("--port=0"), |line| {
+            line.strip_suffix('.')?.split_once("started successfully on port ")?.1.parse::<u16>().ok()
+        });
+        let profile = tempfile::tempdir().expect("there is room for a profile");
+        let mut arguments: Vec<String> = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            // Where there is no other interface, it must do.
+            "--allow-loopback-in-peer-connection",
+        ]
+        .map(String::from)
+        .into();
+        arguments.push(format!("--user-data-dir={}", profile.path().display()));
+        let capabilities = json!({
+            "goog:chromeOptions": { "binary": chromium(), "args": arguments },
+            "timeouts": { "script": 120_000 },
+        });
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities.as_object().expect("it is written as one").clone())
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("chromedriver starts Chromium");
+        client.goto(url).await.expect("the page loads");
+        Browser { client, _driver: driver, _profile: profile }
+    }
+
+    /// Runs the body of an async function in the page and gives back what it returns. An error thrown there
+    /// fails the case.
+    pub async fn run(&self, script: &str) -> Value {
+        let wrapped = format!(
+            "const done = arguments[0];
+             (async () => {{ {script}\n }})().then(
+                 (value) => done({{ value: value ?? null }}),
+                 (error) => done({{ error: `${{error}}\n${{error.stack}}` }}));"
+        );
+        let mut result = self.client.execute_async(&wrapped, vec![]).await.expect("the page runs scripts");
+        if let Some(error) = result["error"].as_str() {
+            panic!("in the page: {error}");
+        }
+        result["value"].take()
+    }
+
+    /// Waits until an expression is true in the page.
+    pub async fn until(&self, condition: &str) {
+        let start = Instant::now();
+        while self.run(&format!("return Boolean({condition});")).await != Value::Bool(true) {
+            if start.elapsed() > PATIENCE {
+                let log = self.run("return document.getElementById('log')?.innerText ?? ''").await;
+                panic!("never came true: {condition}\nthe page's log: {log}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Clicks what the selector finds.
+    pub async fn click(&self, selector: &str) {
+        self.client.find(Locator::Css(selector)).await.expect(selector).click().await.expect(selector);
+    }
+
+    /// Types into what the selector finds.
+    pub async fn type_into(&self, selector: &str, text: &str) {
+        self.client
+            .find(Locator::Css(selector))
+            .await
+            .expect(selector)
+            .send_keys(text)
+            .await
+            .expect(selector);
+    }
+
+    /// The text of what the selector finds.
+    pub async fn text(&self, selector: &str) -> String {
+        self.client.find(Locator::Css(selector)).await.expect(selector).text().await.expect(selector)
+    }
+
+    /// Writes a picture of the page at this size to `target/screenshots/NAME.png`.
+    pub async fn screenshot(&self, name: &str, width: u32, height: u32) {
+        self.client.set_window_size(width, height).await.expect("the window can be resized");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let picture = self.client.screenshot().await.expect("the page can be drawn");
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+        std::fs::create_dir_all(&directory).expect("target is writable");
+        std::fs::write(directory.join(format!("{name}.png")), picture).expect("target is writable");
+    }
+
+    /// Leaves the page, which closes its connection with a goodbye, and ends Chromium.
+    pub async fn close(self) {
+        self.client.close().await.expect("the session ends");
+    }
+}
+
+fn chromium() -> String {
+    std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned())
+}
+
+fn chromedriver() -> String {
+    std::env::var("CHROMEDRIVER").unwrap_or_else(|_| "/usr/bin/chromedriver".to_owned())
+}
