@@ -5,6 +5,7 @@ pub mod buffer;
 pub mod crypto;
 pub mod packet;
 pub mod rng;
+pub mod rtp;
 pub mod sdp;
 pub mod time;
 pub mod types;
