@@ -1,6 +1,8 @@
 //! Bytes on the wire: the one [`Reader`](reader::Reader) and the one [`Writer`](writer::Writer) of every
 //! format, sequence numbers that wrap, the replay window, and collections that cannot outgrow their bound.
 
+pub mod bits;
+pub mod leb128;
 pub mod limited;
 pub mod reader;
 pub mod serial;
