@@ -14,4 +14,5 @@ pub mod elements;
 pub mod ext;
 pub mod extended;
 pub mod header;
+pub mod ntp;
 pub mod rtcp;
