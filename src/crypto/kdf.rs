@@ -1,9 +1,9 @@
 //! Key derivation: the PRF of TLS 1.2, and HKDF with the labels of TLS 1.3 and DTLS 1.3.
 
-use zeroize::Zeroize as _;
+use zeroize::Zeroizing;
 
 use super::Secret;
-use super::hash::HashAlgorithm;
+use super::hash::{Digest, HashAlgorithm};
 use super::mac::HmacKey;
 
 /// What stands before every label in DTLS 1.3 (RFC 9147 §5.9).
@@ -20,31 +20,19 @@ pub struct TooLong;
 /// The PRF of TLS 1.2 (RFC 5246 §5): fills `out` from the secret, the label and the parts of the seed.
 pub fn prf(hash: HashAlgorithm, secret: &[u8], label: &str, seed: &[&[u8]], out: &mut [u8]) {
     let key = HmacKey::new(hash, secret);
-    // A(0) = label + seed, A(i) = HMAC(A(i-1)), and the output is HMAC(A(i) + label + seed).
-    let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + seed.len());
-    parts.push(label.as_bytes());
-    parts.extend_from_slice(seed);
-    let mut a = key.sign(&parts);
+    let label_and_seed = || [label.as_bytes()].into_iter().chain(seed.iter().copied());
+    // A(0) = label + seed, A(i) = HMAC(A(i-1)), and the output is HMAC(A(i) + label + seed) for i = 1, 2, ...
+    let mut a = Zeroizing::new(key.sign_each(label_and_seed()));
     for chunk in out.chunks_mut(hash.output_len()) {
-        let mut with_a: Vec<&[u8]> = Vec::with_capacity(1 + parts.len());
-        with_a.push(&a);
-        with_a.extend_from_slice(&parts);
-        let mut block = key.sign(&with_a);
+        let block = Zeroizing::new(key.sign_each([&a[..]].into_iter().chain(label_and_seed())));
         chunk.copy_from_slice(&block[..chunk.len()]);
-        block.zeroize();
-        let next = key.sign(&[&a]);
-        a.zeroize();
-        a = next;
+        *a = key.sign(&[&a]);
     }
-    a.zeroize();
 }
 
 /// HKDF-Extract (RFC 5869 §2.2). A missing salt is one of zeros, which an empty one also is (RFC 2104 §2).
 pub fn hkdf_extract(hash: HashAlgorithm, salt: &[u8], input: &[u8]) -> Secret {
-    let mut digest = HmacKey::new(hash, salt).sign(&[input]);
-    let secret = Secret::new(&digest);
-    digest.zeroize();
-    secret
+    Secret::new(&Zeroizing::new(HmacKey::new(hash, salt).sign(&[input])))
 }
 
 /// HKDF-Expand (RFC 5869 §2.3): fills `out`; `info` comes in parts.
@@ -61,21 +49,16 @@ pub fn hkdf_expand(
     if out.len() > 255 * hash.output_len() {
         return Err(TooLong);
     }
-    let mut previous: Option<super::hash::Digest> = None;
+    // T(0) is empty, T(i) = HMAC(T(i-1) + info + i), and the output is T(1) + T(2) + ...
+    let mut previous = None;
     for (counter, chunk) in (1u8..=255).zip(out.chunks_mut(hash.output_len())) {
-        let counter = [counter];
-        let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + info.len());
-        parts.extend(previous.as_deref());
-        parts.extend_from_slice(info);
-        parts.push(&counter);
-        let block = key.sign(&parts);
+        let block = {
+            let previous = previous.as_ref().map(|block: &Zeroizing<Digest>| &block[..]);
+            let parts = previous.into_iter().chain(info.iter().copied());
+            Zeroizing::new(key.sign_each(parts.chain([&[counter][..]])))
+        };
         chunk.copy_from_slice(&block[..chunk.len()]);
-        if let Some(mut spent) = previous.replace(block) {
-            spent.zeroize();
-        }
-    }
-    if let Some(mut spent) = previous {
-        spent.zeroize();
+        previous = Some(block);
     }
     Ok(())
 }

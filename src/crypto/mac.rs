@@ -30,8 +30,13 @@ impl HmacKey {
 
     /// The MAC of `parts`, one after the other. Allocates nothing.
     pub fn sign(&self, parts: &[&[u8]]) -> Digest {
+        self.sign_each(parts.iter().copied())
+    }
+
+    /// [`HmacKey::sign`] for parts that are in no slice.
+    pub(super) fn sign_each<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
         let mut context = ring_hmac::Context::with_key(&self.0);
-        parts.iter().for_each(|part| context.update(part));
+        parts.into_iter().for_each(|part| context.update(part));
         Digest::from_slice(context.sign().as_ref())
     }
 

@@ -23,6 +23,7 @@
 pub mod cert;
 pub mod cipher;
 pub mod hash;
+mod hybrid;
 pub mod kdf;
 pub mod key;
 pub mod mac;
@@ -74,9 +75,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
         peer_share: &[u8],
         rng: &mut Rng,
     ) -> Result<(Vec<u8>, Secret), CryptoError> {
-        let own = self.key_exchange(group, rng)?;
-        let share = own.public().to_vec();
-        Ok((share, own.agree(peer_share)?))
+        match group {
+            NamedGroup::X25519MlKem768 => hybrid::server(self, peer_share, rng),
+            NamedGroup::X25519 | NamedGroup::Secp256r1 | NamedGroup::Secp384r1 => {
+                let own = self.key_exchange(group, rng)?;
+                let share = own.public().to_vec();
+                Ok((share, own.agree(peer_share)?))
+            }
+        }
     }
 
     /// Checks a signature over `message`.
@@ -159,23 +165,29 @@ pub enum NamedGroup {
     Secp256r1,
     /// NIST P-384; shares are uncompressed points of 97 bytes.
     Secp384r1,
+    /// X25519 with ML-KEM-768 (draft-ietf-tls-ecdhe-mlkem), for TLS 1.3 only; the client's share has 1216 bytes,
+    /// the server's 1120, and the two sides do different things: [`Backend::encapsulate`] is the server's.
+    X25519MlKem768,
 }
 
 impl NamedGroup {
+    /// All groups, the preferred ones first.
+    pub const ALL: [NamedGroup; 4] =
+        [NamedGroup::X25519MlKem768, NamedGroup::X25519, NamedGroup::Secp256r1, NamedGroup::Secp384r1];
+
     /// The number on the wire.
     pub fn code(self) -> u16 {
         match self {
             NamedGroup::X25519 => 0x001d,
             NamedGroup::Secp256r1 => 0x0017,
             NamedGroup::Secp384r1 => 0x0018,
+            NamedGroup::X25519MlKem768 => 0x11ec,
         }
     }
 
     /// The group of a number; `None` for those that are unknown here.
     pub fn from_code(code: u16) -> Option<Self> {
-        [NamedGroup::X25519, NamedGroup::Secp256r1, NamedGroup::Secp384r1]
-            .into_iter()
-            .find(|g| g.code() == code)
+        Self::ALL.into_iter().find(|g| g.code() == code)
     }
 }
 

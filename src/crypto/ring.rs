@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 
 use super::key::{Kind, PrivateKey};
 use super::{
-    AeadAlgorithm, AeadKey, Backend, BadSignature, CryptoError, InvalidKey, KeyExchange, NONCE_LEN,
-    NamedGroup, PublicKey, Secret, SignatureScheme, SigningKey, TAG_LEN, Unauthentic, verify,
+    AeadAlgorithm, AeadKey, Backend, BadSignature, CryptoError, InvalidKey, KeyAlgorithm, KeyExchange,
+    NONCE_LEN, NamedGroup, PublicKey, Secret, SignatureScheme, SigningKey, TAG_LEN, Unauthentic, hybrid,
+    verify,
 };
 use crate::rng::Rng;
 
@@ -26,12 +27,15 @@ impl Backend for Ring {
         aead(algorithm, key)
     }
 
-    fn key_exchange(&self, group: NamedGroup, _: &mut Rng) -> Result<Box<dyn KeyExchange>, CryptoError> {
-        Ok(Box::new(Ephemeral::generate(match group {
+    fn key_exchange(&self, group: NamedGroup, rng: &mut Rng) -> Result<Box<dyn KeyExchange>, CryptoError> {
+        let algorithm = match group {
             NamedGroup::X25519 => &agreement::X25519,
             NamedGroup::Secp256r1 => &agreement::ECDH_P256,
             NamedGroup::Secp384r1 => &agreement::ECDH_P384,
-        })?))
+            // ring has no ML-KEM.
+            NamedGroup::X25519MlKem768 => return hybrid::client(self, rng),
+        };
+        Ok(Box::new(Ephemeral::generate(algorithm)?))
     }
 
     fn verify(
@@ -86,14 +90,21 @@ impl AeadKey for SealingKey {
     }
 }
 
-impl Drop for SealingKey {
-    fn drop(&mut self) {
-        // ring cannot wipe; the schedule of a key of zeros takes the place of the true one.
+impl SealingKey {
+    /// *ring* cannot wipe: the schedule of a key of zeros takes the place of the true one.
+    fn wipe(&mut self) {
         let algorithm = self.0.algorithm();
         if let Ok(zeros) = aead::UnboundKey::new(algorithm, &[0; 32][..algorithm.key_len()]) {
             self.0 = aead::LessSafeKey::new(zeros);
         }
+        // Else the compiler may leave the write out, as nobody reads it.
         black_box(&self.0);
+    }
+}
+
+impl Drop for SealingKey {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }
 
@@ -150,29 +161,30 @@ impl fmt::Debug for Ephemeral {
 /// A signing key of *ring*; the other back end uses those that draw nothing.
 pub(super) fn signing_key(key: &PrivateKey) -> Result<Box<dyn SigningKey>, CryptoError> {
     let public = key.public_key()?;
-    let ecdsa = |algorithm, secret: &[u8]| {
-        EcdsaKeyPair::from_private_key_and_public_key(
-            algorithm,
-            secret,
-            public.as_bytes(),
-            &SystemRandom::new(),
-        )
-        .map(Signer::Ecdsa)
-        .map_err(|_| CryptoError::BadPrivateKey)
-    };
     let signer = match &key.kind {
-        Kind::P256(secret) => ecdsa(
-            &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
-            &Zeroizing::new(<[u8; 32]>::from(secret.to_bytes()))[..],
-        )?,
-        Kind::P384(secret) => ecdsa(
-            &signature::ECDSA_P384_SHA384_ASN1_SIGNING,
-            &Zeroizing::new(<[u8; 48]>::from(secret.to_bytes()))[..],
-        )?,
+        Kind::P256(secret) => {
+            let secret = Zeroizing::new(<[u8; 32]>::from(secret.to_bytes()));
+            let algorithm = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
+            Signer::Ecdsa(ecdsa_key(algorithm, &secret[..], public.as_bytes())?)
+        }
+        Kind::P384(secret) => {
+            let secret = Zeroizing::new(<[u8; 48]>::from(secret.to_bytes()));
+            let algorithm = &signature::ECDSA_P384_SHA384_ASN1_SIGNING;
+            Signer::Ecdsa(ecdsa_key(algorithm, &secret[..], public.as_bytes())?)
+        }
         Kind::Ed25519 => Signer::Ed25519(key.ed25519()?),
         Kind::Rsa => Signer::Rsa(key.rsa()?),
     };
     Ok(Box::new(KeyPair { public, signer }))
+}
+
+fn ecdsa_key(
+    algorithm: &'static signature::EcdsaSigningAlgorithm,
+    secret: &[u8],
+    public: &[u8],
+) -> Result<EcdsaKeyPair, CryptoError> {
+    EcdsaKeyPair::from_private_key_and_public_key(algorithm, secret, public, &SystemRandom::new())
+        .map_err(|_| CryptoError::BadPrivateKey)
 }
 
 /// A key pair for signing.
@@ -185,6 +197,57 @@ enum Signer {
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
     Rsa(RsaKeyPair),
+}
+
+impl KeyPair {
+    /// *ring* cannot wipe: a key that everyone knows takes the place of the true one. An RSA key's numbers lie on
+    /// a heap of *ring*'s own, where they are out of reach.
+    fn wipe(&mut self) {
+        match &mut self.signer {
+            Signer::Ecdsa(key) => {
+                if let Ok(known) = known_ecdsa_key(self.public.algorithm()) {
+                    *key = known;
+                }
+            }
+            Signer::Ed25519(key) => {
+                // RFC 8032 §5.1.5: any 32 bytes are a private key.
+                if let Ok(known) = Ed25519KeyPair::from_seed_unchecked(&[0; 32]) {
+                    *key = known;
+                }
+            }
+            Signer::Rsa(_) => {}
+        }
+        // Else the compiler may leave the write out, as nobody reads it.
+        black_box(&self.signer);
+    }
+}
+
+/// The private key 1 of the curve.
+fn known_ecdsa_key(algorithm: KeyAlgorithm) -> Result<EcdsaKeyPair, CryptoError> {
+    let mut one = [0; 48];
+    one[47] = 1;
+    match algorithm {
+        KeyAlgorithm::EcdsaP384 => {
+            p384::SecretKey::from_slice(&one).map_err(|_| CryptoError::BadPrivateKey).and_then(|key| {
+                ecdsa_key(&signature::ECDSA_P384_SHA384_ASN1_SIGNING, &one, &key.public_key().to_sec1_bytes())
+            })
+        }
+        _ => {
+            p256::SecretKey::from_slice(&one[16..]).map_err(|_| CryptoError::BadPrivateKey).and_then(|key| {
+                ecdsa_key(
+                    &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
+                    &one[16..],
+                    &key.public_key().to_sec1_bytes(),
+                )
+            })
+        }
+    }
+}
+
+impl Drop for KeyPair {
+    fn drop(&mut self) {
+        self.wipe();
+    }
 }
 
 impl SigningKey for KeyPair {
@@ -224,5 +287,44 @@ impl SigningKey for KeyPair {
 impl fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyPair").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Stream;
+
+    /// No test can read freed memory without `unsafe`; this proves what is put in the place of the key.
+    #[test]
+    fn a_wiped_aead_key_has_become_the_key_of_zeros() {
+        for algorithm in [&aead::AES_128_GCM, &aead::AES_256_GCM, &aead::CHACHA20_POLY1305] {
+            let prepare = |byte| {
+                let key = aead::UnboundKey::new(algorithm, &[byte; 32][..algorithm.key_len()]).unwrap();
+                SealingKey(aead::LessSafeKey::new(key))
+            };
+            let tag = |key: &SealingKey| key.seal_in_place(&[1; 12], b"", &mut [2; 5]);
+            let mut key = prepare(9);
+            assert_ne!(tag(&key), tag(&prepare(0)));
+            key.wipe();
+            assert_eq!(tag(&key), tag(&prepare(0)));
+        }
+    }
+
+    #[test]
+    fn a_wiped_ecdsa_key_signs_for_nobody() {
+        let mut rng = Rng::new([1; 32], Stream::Certificate);
+        let private = PrivateKey::generate(&mut rng).unwrap();
+        let public = private.public_key().unwrap();
+        let Kind::P256(secret) = &private.kind else { panic!("P-256 was asked for") };
+        let bytes = <[u8; 32]>::from(secret.to_bytes());
+        let key = ecdsa_key(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, &bytes, public.as_bytes()).unwrap();
+        let mut pair = KeyPair { public: public.clone(), signer: Signer::Ecdsa(key) };
+        let scheme = SignatureScheme::EcdsaSecp256r1Sha256;
+        let good = pair.sign(scheme, b"m", &mut rng).unwrap();
+        assert_eq!(verify::verify(scheme, &public, b"m", &good), Ok(()));
+        pair.wipe();
+        let bad = pair.sign(scheme, b"m", &mut rng).unwrap();
+        assert_eq!(verify::verify(scheme, &public, b"m", &bad), Err(BadSignature));
     }
 }

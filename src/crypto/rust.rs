@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::key::{Kind, PrivateKey};
 use super::{
     AeadAlgorithm, AeadKey, Backend, BadSignature, CryptoError, InvalidKey, KeyExchange, NamedGroup,
-    PublicKey, Secret, SignatureScheme, SigningKey, ring, verify,
+    PublicKey, Secret, SignatureScheme, SigningKey, hybrid, ring, verify,
 };
 use crate::rng::Rng;
 
@@ -32,6 +32,7 @@ impl Backend for Rust {
             NamedGroup::X25519 => Box::new(X25519::generate(rng)),
             NamedGroup::Secp256r1 => Box::new(P256::generate(rng)),
             NamedGroup::Secp384r1 => Box::new(P384::generate(rng)),
+            NamedGroup::X25519MlKem768 => hybrid::client(self, rng)?,
         })
     }
 
@@ -190,5 +191,48 @@ impl SigningKey for EcdsaKey {
 impl fmt::Debug for EcdsaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EcdsaKey").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::tests::hex;
+
+    /// RFC 7748 §6.1, RFC 8448 §3.
+    #[test]
+    fn x25519_vectors() {
+        for (private, public, peer, shared) in [
+            (
+                "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
+                "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
+                "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f",
+                "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742",
+            ),
+            (
+                "49af42ba7f7994852d713ef2784bcbcaa7911de26adc5642cb634540e7ea5005",
+                "99381de560e4bd43d23d8e435a7dbafeb3c06e51c13cae4d5413691e529aaf2c",
+                "c9828876112095fe66762bdbf7c672e156d6cc253b833df1dd69b1b04e751f0f",
+                "8bd4054fb55b9d63fdfbacf9f04b9f0d35e6d63f537563efd46272900f89492d",
+            ),
+        ] {
+            let private: [u8; 32] = hex(private).try_into().unwrap();
+            let private = x25519_dalek::StaticSecret::from(private);
+            let key = Box::new(X25519 { public: (&private).into(), private });
+            assert_eq!(key.public(), hex(public));
+            assert_eq!(key.agree(&hex(peer)).unwrap().as_bytes(), hex(shared));
+        }
+    }
+
+    /// RFC 5903 §8.1: ECDH on P-256.
+    #[test]
+    fn p256_vector_of_rfc_5903() {
+        let private = hex("c88f01f510d9ac3f70a292daa2316de544e9aab8afe84049c62a9c57862d1433");
+        let private = p256::SecretKey::from_slice(&private).unwrap();
+        let key = Box::new(P256 { public: private.public_key().to_sec1_bytes(), private });
+        let peer = "04d12dfb5289c8d4f81208b70270398c342296970a0bccb74c736fc7554494bf63\
+                    56fbf3ca366cc23e8157854c13c58d6aac23f046ada30f8353e74f33039872ab";
+        let shared = "d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de";
+        assert_eq!(key.agree(&hex(peer)).unwrap().as_bytes(), hex(shared));
     }
 }
