@@ -6,6 +6,7 @@ pub mod crypto;
 pub mod packet;
 pub mod rng;
 pub mod rtp;
+pub mod sctp;
 pub mod sdp;
 pub mod time;
 pub mod types;

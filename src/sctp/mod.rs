@@ -1,0 +1,10 @@
+//! SCTP as WebRTC uses it (RFC 9260 inside DTLS, RFC 8261): many streams of messages over one association.
+//!
+//! The association is a machine without sockets or clocks: packets and time go in, packets and events come out.
+
+pub(crate) mod chunk;
+mod config;
+mod types;
+
+pub use config::{Config, Congestion, InvalidConfig};
+pub use types::{CloseReason, Delivery, Event, MessageId, Reliability, SendError, SendOptions, Tsn};
