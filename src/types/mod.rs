@@ -6,3 +6,4 @@ pub mod direction;
 pub mod fingerprint;
 pub mod ids;
 pub mod setup;
+pub mod srtp_profile;
