@@ -3,6 +3,7 @@
 
 pub mod buffer;
 pub mod crypto;
+pub mod dtls;
 pub mod packet;
 pub mod rng;
 pub mod rtp;

@@ -70,7 +70,9 @@ impl HandshakeError {
             | HandshakeError::NoExtendedMasterSecret
             | HandshakeError::Renegotiation
             | HandshakeError::NoCertificate => AlertDescription::HANDSHAKE_FAILURE,
-            HandshakeError::IllegalParameter | HandshakeError::BadKeyShare => AlertDescription::ILLEGAL_PARAMETER,
+            HandshakeError::IllegalParameter | HandshakeError::BadKeyShare => {
+                AlertDescription::ILLEGAL_PARAMETER
+            }
             HandshakeError::UnsolicitedExtension => AlertDescription::UNSUPPORTED_EXTENSION,
             HandshakeError::UnexpectedMessage => AlertDescription::UNEXPECTED_MESSAGE,
             HandshakeError::Malformed => AlertDescription::DECODE_ERROR,

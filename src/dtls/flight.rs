@@ -21,7 +21,7 @@ const MIN_DATAGRAM: usize = 128;
 /// One step of a flight.
 #[derive(Debug)]
 enum Item {
-    Message { epoch: u16, kind: HandshakeType, message_seq: u16, body: Vec<u8> },
+    Message { epoch: u16, kind: HandshakeType, message_seq: u16, body: BytesMut },
     ChangeCipherSpec,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Flight {
 
 impl Flight {
     /// Appends a message.
-    pub(crate) fn push(&mut self, epoch: u16, kind: HandshakeType, message_seq: u16, body: Vec<u8>) {
+    pub(crate) fn push(&mut self, epoch: u16, kind: HandshakeType, message_seq: u16, body: BytesMut) {
         self.items.push(Item::Message { epoch, kind, message_seq, body });
     }
 
@@ -54,12 +54,6 @@ impl Flight {
     pub(crate) fn rewind(&mut self) {
         self.at = 0;
         self.offset = 0;
-    }
-
-    /// Keeps what the other side may still miss once it has proven that it got everything before the
-    /// ChangeCipherSpec.
-    pub(crate) fn keep_final(&mut self) {
-        self.items.shrink_to_fit();
     }
 
     /// Whether something is to be written.
@@ -153,9 +147,8 @@ pub(crate) struct Retransmission {
 impl Retransmission {
     /// A timer that is not armed, for a path of this round-trip time.
     pub(crate) fn new(rtt: Option<Duration>) -> Self {
-        let first = rtt
-            .map_or(UNKNOWN_RTT_INTERVAL, |rtt| rtt.saturating_mul(2))
-            .clamp(MIN_INTERVAL, MAX_INTERVAL);
+        let first =
+            rtt.map_or(UNKNOWN_RTT_INTERVAL, |rtt| rtt.saturating_mul(2)).clamp(MIN_INTERVAL, MAX_INTERVAL);
         Retransmission { timer: Timer::new(), first, backoff: Backoff::new(first, MAX_INTERVAL), sent: None }
     }
 

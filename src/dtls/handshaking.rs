@@ -18,10 +18,10 @@ use super::alert::AlertDescription;
 use super::config::Config;
 use super::error::HandshakeError;
 use super::flight::{Flight, Retransmission};
-use super::handshake::{Fragment, HandshakeType, Message};
+use super::handshake::{Fragment, HandshakeType, Message, written};
 use super::peer::Verdict;
 use super::reassembly::{Inserted, Reassembly};
-use super::record::Records;
+use super::record::{ContentType, Records};
 use super::session::Session;
 use super::transcript::Transcript;
 use super::{peer, v12};
@@ -68,12 +68,18 @@ impl Context<'_> {
 
     /// Appends a message to the flight and to the transcript.
     pub(crate) fn send(&mut self, epoch: u16, kind: HandshakeType, body: impl FnOnce(&mut Writer<'_>)) {
-        let mut bytes = BytesMut::new();
-        body(&mut Writer::new(&mut bytes));
+        let bytes = written(body);
         let message_seq = self.outgoing.next_message_seq;
         self.outgoing.next_message_seq = message_seq.wrapping_add(1);
         self.transcript.add(&Message { kind, message_seq, body: &bytes });
         self.outgoing.flight.push(epoch, kind, message_seq, bytes);
+    }
+
+    /// Gives a secret out, when the configuration asks for it.
+    pub(crate) fn log_secret(&mut self, line: impl FnOnce() -> String) {
+        if self.config.key_log {
+            self.key_log.push(line());
+        }
     }
 
     /// Appends a ChangeCipherSpec to the flight.
@@ -124,9 +130,19 @@ pub(crate) enum Event {
     /// Input was dropped.
     Dropped(Drop),
     /// The handshake is over and the peer is who it should be.
-    Connected(Box<Session>, Flight),
+    Connected(Box<Connected>),
     /// The handshake failed.
     Failed(HandshakeError),
+}
+
+/// What a handshake hands on.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) session: Box<Session>,
+    /// The own last flight, which the peer may not have.
+    pub(crate) last_flight: Flight,
+    /// Whole records of data that came before the end.
+    pub(crate) early: VecDeque<BytesMut>,
 }
 
 /// Why handshake bytes were dropped.
@@ -242,7 +258,9 @@ impl Handshake {
             state @ State::Unverified(_) => Err(Refusal::Unexpected(state)),
         });
         match event {
-            Event::Dropped(reason) => Some(self.refuse(whole.epoch, HandshakeError::UnexpectedMessage, reason)),
+            Event::Dropped(reason) => {
+                Some(self.refuse(whole.epoch, HandshakeError::UnexpectedMessage, reason))
+            }
             event => {
                 self.reassembly.advance();
                 self.timers.suspicion.cancel();
@@ -296,7 +314,11 @@ impl Handshake {
 
     fn complete(&mut self, session: Box<Session>, fingerprints: &[Fingerprint]) -> Event {
         match peer::verdict(fingerprints, session.peer_certificate()) {
-            Verdict::Match => Event::Connected(session, std::mem::take(&mut self.outgoing.flight)),
+            Verdict::Match => Event::Connected(Box::new(Connected {
+                session,
+                last_flight: std::mem::take(&mut self.outgoing.flight),
+                early: std::mem::take(&mut self.early),
+            })),
             Verdict::Mismatch => Event::Failed(HandshakeError::FingerprintMismatch),
             Verdict::Unknown => {
                 self.state = Some(State::Unverified(session));
@@ -332,9 +354,12 @@ impl Handshake {
         has_room
     }
 
-    /// Takes the records that came too early, to be tried again.
-    pub(crate) fn take_early(&mut self) -> VecDeque<BytesMut> {
-        std::mem::take(&mut self.early)
+    /// Takes the records that came before their keys, to be tried again; data waits for the end.
+    pub(crate) fn take_early_messages(&mut self) -> VecDeque<BytesMut> {
+        let is_data = |record: &BytesMut| record.first() == Some(&ContentType::APPLICATION_DATA.0);
+        let (data, messages) = self.early.drain(..).partition(is_data);
+        self.early = data;
+        messages
     }
 
     /// The flight that is to be written.

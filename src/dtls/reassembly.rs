@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use super::handshake::{Fragment, HandshakeType, MAX_MESSAGE_LEN};
 
-/// Bytes held for incomplete or early messages, with [`PIECE_OVERHEAD`] for each piece.
-pub const MAX_BUFFERED: usize = 48 * 1024;
+/// Bytes held for incomplete or early messages, with `PIECE_OVERHEAD` for each piece.
+const MAX_BUFFERED: usize = 48 * 1024;
 
 /// How far ahead of the message that is due others are kept.
 const MAX_AHEAD: u16 = 16;

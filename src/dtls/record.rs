@@ -323,7 +323,8 @@ impl Opener {
         };
         let sealed = sealed.get_mut(head - HEADER_LEN..).ok_or(OpenError::Unauthentic)?;
         let plaintext_len = sealed.len().checked_sub(TAG_LEN).filter(|n| *n <= MAX_PLAINTEXT);
-        let plaintext_len = plaintext_len.and_then(|n| u16::try_from(n).ok()).ok_or(OpenError::Unauthentic)?;
+        let plaintext_len =
+            plaintext_len.and_then(|n| u16::try_from(n).ok()).ok_or(OpenError::Unauthentic)?;
         let aad = additional_data(number, header.content_type, plaintext_len);
         let opened = self.protection.key.open_in_place(&nonce, &aad, sealed);
         let len = opened.map_err(|_| OpenError::Unauthentic)?.len();

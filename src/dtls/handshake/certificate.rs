@@ -120,7 +120,7 @@ impl<'a> Signed<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::written;
+    use super::super::written;
     use super::*;
     use proptest::prelude::*;
 

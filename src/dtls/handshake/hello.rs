@@ -131,7 +131,7 @@ fn session_id<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
 #[cfg(test)]
 mod tests {
     use super::super::extension::UseSrtp;
-    use super::super::tests::written;
+    use super::super::written;
     use super::*;
     use proptest::option;
     use proptest::prelude::*;
@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn known_extensions_with_trailing_bytes_are_refused() {
-        for odd in [&[0, 23, 0, 1, 0][..], &[0, 11, 0, 2, 1, 1], &[0, 10, 0, 2, 0, 0], &[0xff, 1, 0, 2, 0, 0]] {
+        for odd in [&[0, 23, 0, 1, 0][..], &[0, 11, 0, 2, 1, 1], &[0, 10, 0, 2, 0, 0], &[0xff, 1, 0, 2, 0, 0]]
+        {
             assert!(ClientHello::parse(&hello_with(odd)).is_err(), "{odd:?}");
         }
     }

@@ -86,7 +86,7 @@ fn point<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::written;
+    use super::super::written;
     use super::*;
     use proptest::prelude::*;
 

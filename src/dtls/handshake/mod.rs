@@ -6,6 +6,8 @@ pub mod extension;
 pub mod hello;
 pub mod key_exchange;
 
+use bytes::BytesMut;
+
 use crate::wire::Malformed;
 use crate::wire::reader::Reader;
 use crate::wire::writer::Writer;
@@ -181,18 +183,17 @@ impl std::fmt::Debug for Codes<'_> {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use bytes::BytesMut;
-    use proptest::prelude::*;
+/// The bytes that `emit` writes.
+pub(crate) fn written(emit: impl FnOnce(&mut Writer<'_>)) -> BytesMut {
+    let mut buf = BytesMut::new();
+    emit(&mut Writer::new(&mut buf));
+    buf
+}
 
-    /// The bytes that `emit` writes.
-    pub(crate) fn written(emit: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-        let mut buf = BytesMut::new();
-        emit(&mut Writer::new(&mut buf));
-        buf.to_vec()
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
     proptest! {
         #[test]

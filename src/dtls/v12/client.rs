@@ -68,7 +68,12 @@ impl State {
         }
     }
 
-    pub(crate) fn handle(self, message: &Message<'_>, body: Body<'_>, context: &mut Context<'_>) -> Step<State> {
+    pub(crate) fn handle(
+        self,
+        message: &Message<'_>,
+        body: Body<'_>,
+        context: &mut Context<'_>,
+    ) -> Step<State> {
         let next = match (self, body) {
             (State::WaitServerHello { client_random, cookies }, Body::HelloVerifyRequest(request))
                 if cookies < MAX_COOKIES =>
@@ -97,7 +102,9 @@ impl State {
                 context.transcript.add(message);
                 State::WaitServerHelloDone(flight)
             }
-            (State::WaitServerHelloDone(mut flight), Body::CertificateRequest(request)) if flight.proof.is_none() => {
+            (State::WaitServerHelloDone(mut flight), Body::CertificateRequest(request))
+                if flight.proof.is_none() =>
+            {
                 flight.proof = Some(choose_proof(&request, context)?);
                 context.transcript.add(message);
                 State::WaitServerHelloDone(flight)
@@ -107,7 +114,10 @@ impl State {
                 State::WaitFinished(Box::new(send_proof(*flight, context)?))
             }
             (State::WaitFinished(finishing), Body::Finished(verify_data)) => {
-                return finishing.finish(verify_data, context).map(Progress::Complete).map_err(Refusal::Fatal);
+                return finishing
+                    .finish(verify_data, context)
+                    .map(Progress::Complete)
+                    .map_err(Refusal::Fatal);
             }
             (state, _) => return Err(Refusal::Unexpected(state)),
         };
@@ -240,8 +250,7 @@ fn send_proof(flight: ServerFlight, context: &mut Context<'_>) -> Result<Finishi
     let suite = parameters.cipher_suite;
     let session_hash = context.transcript.hash(suite.hash());
     let Parameters { client_random, server_random, .. } = parameters;
-    let master =
-        Master::extended(suite, premaster.as_bytes(), &session_hash, client_random, server_random);
+    let master = Master::extended(suite, premaster.as_bytes(), &session_hash, client_random, server_random);
     if let Some(scheme) = proof {
         // RFC 5246 §7.4.8: over all messages so far.
         let signature = config.identity.sign(scheme, context.transcript.messages(), context.rng);
@@ -249,9 +258,8 @@ fn send_proof(flight: ServerFlight, context: &mut Context<'_>) -> Result<Finishi
         let signed = Signed { scheme: scheme.code(), signature: &signature };
         context.send(0, HandshakeType::CERTIFICATE_VERIFY, |w| signed.emit(w));
     }
-    let (sealer, opener) = master
-        .protections(config.backend, suite, DtlsRole::Client)
-        .map_err(|_| HandshakeError::Internal)?;
+    let (sealer, opener) =
+        master.protections(config.backend, suite, DtlsRole::Client).map_err(|_| HandshakeError::Internal)?;
     context.records.install(sealer, opener);
     context.log_secret(|| master.key_log_line());
 

@@ -59,14 +59,10 @@ impl<'a> Body<'a> {
         Ok(match message.kind {
             HandshakeType::CLIENT_HELLO => Body::ClientHello(ClientHello::parse(body)?),
             HandshakeType::SERVER_HELLO => Body::ServerHello(ServerHello::parse(body)?),
-            HandshakeType::HELLO_VERIFY_REQUEST => {
-                Body::HelloVerifyRequest(HelloVerifyRequest::parse(body)?)
-            }
+            HandshakeType::HELLO_VERIFY_REQUEST => Body::HelloVerifyRequest(HelloVerifyRequest::parse(body)?),
             HandshakeType::CERTIFICATE => Body::Certificate(Certificate::parse(body)?),
             HandshakeType::SERVER_KEY_EXCHANGE => Body::ServerKeyExchange(ServerKeyExchange::parse(body)?),
-            HandshakeType::CERTIFICATE_REQUEST => {
-                Body::CertificateRequest(CertificateRequest::parse(body)?)
-            }
+            HandshakeType::CERTIFICATE_REQUEST => Body::CertificateRequest(CertificateRequest::parse(body)?),
             HandshakeType::SERVER_HELLO_DONE => {
                 Reader::new(body, "ServerHelloDone").finish()?;
                 Body::ServerHelloDone

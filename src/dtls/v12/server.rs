@@ -53,7 +53,12 @@ struct Choice {
 }
 
 impl State {
-    pub(crate) fn handle(self, message: &Message<'_>, body: Body<'_>, context: &mut Context<'_>) -> Step<State> {
+    pub(crate) fn handle(
+        self,
+        message: &Message<'_>,
+        body: Body<'_>,
+        context: &mut Context<'_>,
+    ) -> Step<State> {
         let next = match (self, body) {
             (State::WaitClientHello, Body::ClientHello(hello)) => {
                 let choice = choose(&hello, context)?;

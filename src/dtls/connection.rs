@@ -1,0 +1,528 @@
+//! One end of a DTLS connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use super::alert::{Alert, AlertDescription, AlertLevel};
+use super::config::Config;
+use super::error::{CloseReason, HandshakeError};
+use super::flight::Flight;
+use super::handshake::HandshakeType;
+use super::handshaking::{self, Drop, Event, Expired, Handshake, Outside, fragments};
+use super::peer::{self, Verdict};
+use super::record::{self, ContentType, Header, OpenError, Overhead, Records, SealError};
+use super::session::{Details, Session, SrtpKeys};
+use crate::buffer::Pool;
+use crate::rng::Rng;
+use crate::types::fingerprint::Fingerprint;
+use crate::types::setup::DtlsRole;
+use crate::wire::writer::Writer;
+
+/// Decrypted records that are kept for [`Connection::poll_received`]; more are dropped and counted.
+const MAX_RECEIVED: usize = 64;
+
+/// How often the last flight is sent again for a peer that repeats its own, and renegotiation is refused.
+const MAX_LATE_REPLIES: u8 = 32;
+
+/// What a connection tells, once each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// The handshake is over, the peer's certificate matches, and application data may move.
+    Connected,
+    /// The connection is over. The last fact.
+    Closed(CloseReason),
+}
+
+/// There is no connection: not yet, or not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection is not up")]
+pub struct NotConnected;
+
+/// What was dropped, and why. Peers can make all of these grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Records or messages that do not follow their format.
+    pub malformed: u32,
+    /// Records whose authentication failed.
+    pub unauthentic: u32,
+    /// Records that came before, or too late to tell.
+    pub replayed: u32,
+    /// Records and messages that have no place here, such as plaintext on a live connection.
+    pub unexpected: u32,
+    /// Records and messages for which a queue was full.
+    pub no_room: u32,
+}
+
+/// One end of a DTLS connection.
+///
+/// Give it datagrams ([`handle_datagram`](Self::handle_datagram)) and time
+/// ([`handle_timeout`](Self::handle_timeout)); after each, drain [`poll_received`](Self::poll_received),
+/// [`poll_datagram`](Self::poll_datagram) and [`poll_fact`](Self::poll_fact), and ask
+/// [`next_timeout`](Self::next_timeout). Polling reacts to nothing: it only writes what is due.
+///
+/// Datagrams must come from a source that ICE has validated (RFC 8842 §5.4 and what follows from it): a first
+/// hello cannot be told from a forged one by its bytes.
+#[derive(Debug)]
+pub struct Connection {
+    records: Records,
+    phase: Phase,
+    /// Those that were signalled; empty until then.
+    fingerprints: Vec<Fingerprint>,
+    received: VecDeque<BytesMut>,
+    facts: VecDeque<Fact>,
+    /// To be sent behind the flight.
+    alert: Option<Alert>,
+    key_log: Vec<String>,
+    stats: Stats,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Handshaking(Box<Handshake>),
+    Connected(Established),
+    Closed,
+}
+
+/// What a connected end keeps.
+#[derive(Debug)]
+struct Established {
+    session: Box<Session>,
+    /// The own last flight, as long as the peer may still miss it (RFC 6347 §4.2.4).
+    last_flight: Flight,
+    late_replies: u8,
+}
+
+impl Connection {
+    /// A connection that does nothing before [`start`](Self::start). `rng` is its own stream.
+    pub fn new(config: Arc<Config>, role: DtlsRole, rng: Rng) -> Self {
+        Connection {
+            records: Records::default(),
+            phase: Phase::Handshaking(Box::new(Handshake::new(config, role, rng))),
+            fingerprints: Vec::new(),
+            received: VecDeque::new(),
+            facts: VecDeque::new(),
+            alert: None,
+            key_log: Vec::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Begins the handshake: a client writes its hello. `rtt` is what ICE measured. Once; later calls do nothing.
+    pub fn start(&mut self, now: Instant, rtt: Option<Duration>) {
+        if let Phase::Handshaking(handshake) = &mut self.phase {
+            let outside = Outside {
+                records: &mut self.records,
+                fingerprints: &self.fingerprints,
+                key_log: &mut self.key_log,
+            };
+            let event = handshake.start(now, rtt, outside);
+            self.on_event(event);
+        }
+    }
+
+    /// Says which certificates the peer may present (RFC 8122 §5). Nothing moves before this is known. On a live
+    /// connection, fingerprints that do not fit its certificate close it.
+    pub fn set_remote_fingerprints(&mut self, fingerprints: Vec<Fingerprint>) {
+        match &mut self.phase {
+            Phase::Handshaking(handshake) => {
+                let event = handshake.on_fingerprints(&fingerprints);
+                self.fingerprints = fingerprints;
+                self.on_event(event);
+            }
+            Phase::Connected(established) => {
+                let certificate = established.session.peer_certificate();
+                if peer::verdict(&fingerprints, certificate) == Verdict::Mismatch {
+                    self.fail(HandshakeError::FingerprintMismatch);
+                }
+            }
+            Phase::Closed => {}
+        }
+    }
+
+    /// Takes a datagram, whose records are opened in place; application data is kept as slices of it.
+    pub fn handle_datagram(&mut self, now: Instant, datagram: BytesMut) {
+        let mut rest = datagram;
+        while !rest.is_empty() && !self.is_closed() {
+            match record::split_record(&mut rest) {
+                Ok((header, record)) => self.handle_record(now, &header, record),
+                Err(_) => {
+                    count(&mut self.stats.malformed);
+                    break;
+                }
+            }
+        }
+        self.replay_early(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Phase::Handshaking(handshake) = &mut self.phase else { return };
+        match handshake.handle_timeout(now) {
+            Expired::Nothing => {}
+            Expired::Patience => self.on_closed(CloseReason::HandshakeTimeout),
+            Expired::Alert(description) => self.on_closed(CloseReason::Alert(description)),
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when it never is. A connection that is up
+    /// or closed has no timers.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Handshaking(handshake) => handshake.next_timeout(),
+            Phase::Connected(_) | Phase::Closed => None,
+        }
+    }
+
+    /// Closes the connection: `close_notify` is written (RFC 5246 §7.2.1), and all else is inert from now on.
+    pub fn close(&mut self) {
+        if !self.is_closed() {
+            self.alert = Some(Alert::warning(AlertDescription::CLOSE_NOTIFY));
+            self.on_closed(CloseReason::Local);
+        }
+    }
+
+    /// The next decrypted application data, in order of arrival.
+    pub fn poll_received(&mut self) -> Option<BytesMut> {
+        self.received.pop_front()
+    }
+
+    /// What the connection has to tell.
+    pub fn poll_fact(&mut self) -> Option<Fact> {
+        self.facts.pop_front()
+    }
+
+    /// The next line of the key log in NSS format, if the configuration asks for it.
+    pub fn poll_key_log(&mut self) -> Option<String> {
+        if self.key_log.is_empty() { None } else { Some(self.key_log.remove(0)) }
+    }
+
+    /// The next datagram of at most `max` bytes (at least 128) that the connection itself has to send: flights and
+    /// alerts, as many records as fit.
+    pub fn poll_datagram(&mut self, pool: &mut Pool, max: usize) -> Option<BytesMut> {
+        if !self.has_pending_datagram() {
+            return None;
+        }
+        let out = pool.tail(max.max(128));
+        let flight = match &mut self.phase {
+            Phase::Handshaking(handshake) => Some(handshake.flight()),
+            Phase::Connected(established) => Some(&mut established.last_flight),
+            Phase::Closed => None,
+        };
+        let mut is_flight_written = true;
+        if let Some(flight) = flight {
+            flight.write(&mut self.records, out, max);
+            is_flight_written = !flight.is_pending();
+        }
+        if is_flight_written && let Some(alert) = self.alert.take_if(|_| out.len() + 64 <= max.max(128)) {
+            write_alert(&mut self.records, alert, out);
+        }
+        let datagram = out.split();
+        if datagram.is_empty() { None } else { Some(datagram) }
+    }
+
+    /// Whether [`poll_datagram`](Self::poll_datagram) has something to write.
+    pub fn has_pending_datagram(&self) -> bool {
+        let flight = match &self.phase {
+            Phase::Handshaking(handshake) => handshake.has_pending_flight(),
+            Phase::Connected(established) => established.last_flight.is_pending(),
+            Phase::Closed => false,
+        };
+        flight || self.alert.is_some()
+    }
+
+    /// Whether application data may be sealed.
+    pub fn can_send(&self) -> bool {
+        matches!(self.phase, Phase::Connected(_))
+    }
+
+    /// What a record of application data costs; that of the largest suite while none is negotiated.
+    pub fn overhead(&self) -> Overhead {
+        match self.phase {
+            Phase::Connected(_) => self.records.overhead(self.records.write_epoch()),
+            _ => Overhead { head: record::HEADER_LEN + 8, tail: 16 },
+        }
+    }
+
+    /// Seals application data in place: `record[start..]` is [`Overhead::head`] placeholder bytes, then the
+    /// data. The tag is appended. Allocates nothing when there is room for it.
+    ///
+    /// # Errors
+    /// The connection is not up, or the data does not fit a record.
+    pub fn seal_in_place(&mut self, record: &mut BytesMut, start: usize) -> Result<(), SealError> {
+        match (&self.phase, self.records.sealer()) {
+            (Phase::Connected(_), Some(sealer)) => sealer.seal(ContentType::APPLICATION_DATA, record, start),
+            _ => Err(SealError::NotConnected),
+        }
+    }
+
+    /// What was negotiated, once connected.
+    pub fn details(&self) -> Option<&Details> {
+        match &self.phase {
+            Phase::Connected(established) => Some(&established.session.details),
+            _ => None,
+        }
+    }
+
+    /// Keys for SRTP (RFC 5764 §4.2), once connected and if a profile was negotiated.
+    pub fn srtp_keys(&self) -> Option<SrtpKeys> {
+        match &self.phase {
+            Phase::Connected(established) => established.session.srtp_keys(),
+            _ => None,
+        }
+    }
+
+    /// Fills `out` with keying material (RFC 5705 §4).
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub fn export_keying_material(
+        &self,
+        label: &[u8],
+        context: Option<&[u8]>,
+        out: &mut [u8],
+    ) -> Result<(), NotConnected> {
+        match &self.phase {
+            Phase::Connected(established) => {
+                established.session.export(label, context, out);
+                Ok(())
+            }
+            _ => Err(NotConnected),
+        }
+    }
+
+    /// What was dropped so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Whether the connection is over.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    // ---- records --------------------------------------------------------------------------------------------
+
+    fn handle_record(&mut self, now: Instant, header: &Header, record: BytesMut) {
+        match &mut self.phase {
+            Phase::Connected(_) => self.handle_live_record(header, record),
+            Phase::Handshaking(_) if header.epoch == 0 => {
+                self.handle_plaintext(now, header, &record[record::HEADER_LEN..]);
+            }
+            Phase::Handshaking(_) => self.handle_early_record(now, header, record),
+            Phase::Closed => {}
+        }
+    }
+
+    /// The hot path. RFC 6347 §4.1.2.7: what does not open is dropped, and so is all that came in the clear,
+    /// alerts and hellos included: anyone could have written it.
+    fn handle_live_record(&mut self, header: &Header, mut record: BytesMut) {
+        let Some(opener) = self.records.opener(header.epoch) else {
+            return count(&mut self.stats.unexpected);
+        };
+        match opener.open(header, &mut record) {
+            Ok(()) => match header.content_type {
+                ContentType::APPLICATION_DATA => self.on_data(record),
+                ContentType::HANDSHAKE => self.on_late_handshake(&record),
+                ContentType::ALERT => self.on_alert(&record),
+                _ => count(&mut self.stats.unexpected),
+            },
+            Err(error) => self.count_unopened(error),
+        }
+    }
+
+    /// A protected record while the handshake runs. Data waits for its end, all else for keys.
+    fn handle_early_record(&mut self, now: Instant, header: &Header, mut record: BytesMut) {
+        let Phase::Handshaking(handshake) = &mut self.phase else { return };
+        let opener = self.records.opener(header.epoch);
+        match opener {
+            Some(opener) if header.content_type != ContentType::APPLICATION_DATA => {
+                match opener.open(header, &mut record) {
+                    Ok(()) => self.on_protected(now, header, &record),
+                    Err(error) => self.count_unopened(error),
+                }
+            }
+            _ if header.epoch == 1 && handshake.stash(&record) => {}
+            _ => count(&mut self.stats.no_room),
+        }
+    }
+
+    /// There may be keys now for what came before them.
+    fn replay_early(&mut self, now: Instant) {
+        if let Phase::Handshaking(handshake) = &mut self.phase
+            && self.records.write_epoch() > 0
+        {
+            for record in handshake.take_early_messages() {
+                self.replay(record, |connection, header, record| {
+                    connection.handle_record(now, header, record)
+                });
+            }
+        }
+    }
+
+    /// Handles a record that was kept; it was split off a datagram once already.
+    fn replay(&mut self, mut record: BytesMut, handle: impl FnOnce(&mut Self, &Header, BytesMut)) {
+        if let Ok((header, record)) = record::split_record(&mut record) {
+            handle(self, &header, record);
+        }
+    }
+
+    fn count_unopened(&mut self, error: OpenError) {
+        match error {
+            OpenError::Replayed => count(&mut self.stats.replayed),
+            OpenError::Unauthentic => count(&mut self.stats.unauthentic),
+        }
+    }
+
+    /// A record in the clear while the handshake runs.
+    fn handle_plaintext(&mut self, now: Instant, header: &Header, body: &[u8]) {
+        let Phase::Handshaking(handshake) = &mut self.phase else {
+            return count(&mut self.stats.unexpected);
+        };
+        match header.content_type {
+            ContentType::HANDSHAKE => self.handle_handshake(now, header.epoch, body),
+            ContentType::ALERT => match Alert::parse(body) {
+                Ok(Alert { level: AlertLevel::Fatal, description }) => {
+                    handshake.on_suspect_alert(now, description);
+                }
+                Ok(_) => {}
+                Err(_) => count(&mut self.stats.malformed),
+            },
+            // The epoch of the records behind it says the same.
+            ContentType::CHANGE_CIPHER_SPEC => {}
+            _ => count(&mut self.stats.unexpected),
+        }
+    }
+
+    /// What an authentic record other than data holds while the handshake runs.
+    fn on_protected(&mut self, now: Instant, header: &Header, body: &[u8]) {
+        match header.content_type {
+            ContentType::HANDSHAKE => self.handle_handshake(now, header.epoch, body),
+            ContentType::ALERT => self.on_alert(body),
+            _ => count(&mut self.stats.unexpected),
+        }
+    }
+
+    fn on_data(&mut self, data: BytesMut) {
+        let Phase::Connected(established) = &mut self.phase else { return };
+        // A peer that sends data has our last flight.
+        established.last_flight.clear();
+        if self.received.len() < MAX_RECEIVED {
+            self.received.push_back(data);
+        } else {
+            count(&mut self.stats.no_room);
+        }
+    }
+
+    /// An alert that the peer has authenticated.
+    fn on_alert(&mut self, body: &[u8]) {
+        match Alert::parse(body) {
+            // RFC 5246 §7.2.1: answered by one of our own.
+            Ok(Alert { description: AlertDescription::CLOSE_NOTIFY, .. }) => {
+                self.alert = Some(Alert::warning(AlertDescription::CLOSE_NOTIFY));
+                self.on_closed(CloseReason::CloseNotify);
+            }
+            Ok(Alert { level: AlertLevel::Fatal, description }) => {
+                self.on_closed(CloseReason::Alert(description));
+            }
+            Ok(Alert { level: AlertLevel::Warning, .. }) => {}
+            Err(_) => count(&mut self.stats.malformed),
+        }
+    }
+
+    /// Handshake messages of the live connection: a Finished that comes again, or renegotiation.
+    fn on_late_handshake(&mut self, body: &[u8]) {
+        let Phase::Connected(established) = &mut self.phase else { return };
+        if established.late_replies >= MAX_LATE_REPLIES {
+            return count(&mut self.stats.unexpected);
+        }
+        established.late_replies += 1;
+        match fragments(body).next() {
+            // RFC 6347 §4.2.4: the peer did not get our last flight, so it comes again, in new records.
+            Some(Ok(fragment)) if fragment.kind == HandshakeType::FINISHED => {
+                established.last_flight.rewind()
+            }
+            // RFC 5246 §7.4.1.1, §7.2.2: renegotiation is refused, and the connection lives on.
+            Some(Ok(_)) => self.alert = Some(Alert::warning(AlertDescription::NO_RENEGOTIATION)),
+            _ => count(&mut self.stats.malformed),
+        }
+    }
+
+    // ---- the handshake --------------------------------------------------------------------------------------
+
+    fn handle_handshake(&mut self, now: Instant, epoch: u16, body: &[u8]) {
+        for fragment in fragments(body) {
+            let Phase::Handshaking(handshake) = &mut self.phase else { return };
+            let Ok(fragment) = fragment else { return count(&mut self.stats.malformed) };
+            let event = handshake.handle_fragment(now, epoch, &fragment);
+            self.on_event(event);
+            self.step(now);
+        }
+    }
+
+    /// Takes the steps of all messages that are complete; each message is a step forward, so this ends.
+    fn step(&mut self, now: Instant) {
+        while let Phase::Handshaking(handshake) = &mut self.phase {
+            let outside = Outside {
+                records: &mut self.records,
+                fingerprints: &self.fingerprints,
+                key_log: &mut self.key_log,
+            };
+            match handshake.step_due(now, outside) {
+                Some(event) => self.on_event(event),
+                None => break,
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::None => {}
+            Event::Dropped(Drop::Malformed) => count(&mut self.stats.malformed),
+            Event::Dropped(Drop::Unexpected) => count(&mut self.stats.unexpected),
+            Event::Dropped(Drop::NoRoom) => count(&mut self.stats.no_room),
+            Event::Connected(connected) => self.on_connected(*connected),
+            Event::Failed(error) => self.fail(error),
+        }
+    }
+
+    fn on_connected(&mut self, connected: handshaking::Connected) {
+        let handshaking::Connected { session, last_flight, early } = connected;
+        self.phase = Phase::Connected(Established { session, last_flight, late_replies: 0 });
+        self.fingerprints = Vec::new();
+        self.facts.push_back(Fact::Connected);
+        for record in early {
+            self.replay(record, Self::handle_live_record);
+        }
+    }
+
+    /// The handshake fails at this end: the peer is told why.
+    fn fail(&mut self, error: HandshakeError) {
+        self.alert = Some(Alert::fatal(error.alert()));
+        self.on_closed(error.into());
+    }
+
+    fn on_closed(&mut self, reason: CloseReason) {
+        tracing::debug!(%reason, "DTLS closed");
+        self.phase = Phase::Closed;
+        self.fingerprints = Vec::new();
+        self.facts.push_back(Fact::Closed(reason));
+    }
+}
+
+fn count(counter: &mut u32) {
+    *counter = counter.saturating_add(1);
+}
+
+/// Writes an alert record behind what `out` holds, under the newest keys.
+fn write_alert(records: &mut Records, alert: Alert, out: &mut BytesMut) {
+    let (start, epoch) = (out.len(), records.write_epoch());
+    out.resize(start + records.overhead(epoch).head, 0);
+    alert.emit(&mut Writer::new(out));
+    if records.seal(epoch, ContentType::ALERT, out, start).is_err() {
+        out.truncate(start);
+    }
+}

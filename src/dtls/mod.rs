@@ -1,0 +1,49 @@
+//! DTLS: the handshake that authenticates both ends, and the records that carry what follows.
+//!
+//! [`Connection`] is one end: a machine without sockets and clocks. Versions live side by side and share what
+//! they have in common; which one is spoken, the peer's hello decides.
+//!
+//! | file | what | RFC |
+//! |---|---|---|
+//! | `record` | headers, nonces, protection, replay window | 6347 §4.1 |
+//! | `handshake/` | message bodies and fragments | 5246 §7.4, 6347 §4.2.2 |
+//! | `reassembly` | fragments to messages | 6347 §4.2.3 |
+//! | `flight` | messages to datagrams, retransmission | 6347 §4.2.4 |
+//! | `transcript` | what Finished and CertificateVerify cover | 6347 §4.2.6 |
+//! | `handshaking` | the driver: messages into steps, steps into flights | |
+//! | `v12/` | the states of 1.2 and its key schedule | 5246, 7627, 8422 |
+//! | `session` | what a finished handshake leaves: details, exporter, SRTP keys | 5705, 5764 |
+//! | `peer` | the peer's certificate against the signalled fingerprints | 8122 |
+//!
+//! Where this deviates from the RFCs, and why:
+//!
+//! * The retransmission timer starts at twice the round-trip time that ICE measured, between 50 ms and 1 s
+//!   (400 ms when it is unknown), and doubles up to one second; RFC 6347 §4.2.4.1 says one second, up to sixty.
+//! * No HelloVerifyRequest is sent (RFC 6347 §4.2.1 says SHOULD): ICE has proven the address.
+//! * The extended master secret (RFC 7627) is required, so a peer without it is refused.
+//! * A fatal alert in the clear is believed only when nothing else follows for a second: anyone can forge it.
+
+pub mod alert;
+mod config;
+mod connection;
+mod error;
+mod flight;
+pub mod handshake;
+mod handshaking;
+mod peer;
+mod reassembly;
+pub mod record;
+mod session;
+mod suite;
+mod transcript;
+mod v12;
+
+pub use config::{Config, ConfigError};
+pub use connection::{Connection, Fact, NotConnected, Stats};
+pub use error::{CloseReason, HandshakeError};
+pub use record::{Overhead, SealError};
+pub use session::{Details, SrtpKeys, SrtpMaster};
+pub use suite::{Authentication, CipherSuite, Version};
+
+#[cfg(test)]
+mod tests;

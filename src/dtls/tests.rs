@@ -1,0 +1,1 @@
+//! Two connections joined in memory.
