@@ -28,7 +28,7 @@ const MAX_RECEIVED: usize = 64;
 const MAX_LATE_REPLIES: u8 = 32;
 
 /// What a connection tells, once each.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fact {
     /// The handshake is over, the peer's certificate matches, and application data may move.
     Connected,

@@ -1,1 +1,0 @@
-//! Two connections joined in memory.

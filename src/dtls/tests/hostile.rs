@@ -1,0 +1,1 @@
+//! What a peer or a stranger may try.

@@ -1,0 +1,74 @@
+//! Handshakes on bad links.
+
+use super::*;
+use crate::dtls::CloseReason;
+
+fn pair(seed: u8, faults: Faults, mtu: usize) -> Pair {
+    let ring = crate::crypto::ring();
+    let kind = if seed % 3 == 0 { Kind::Rsa } else { Kind::P256 };
+    let mut pair = Pair::new(config(ring, Kind::P256), config(ring, kind), seed);
+    pair.faults = faults;
+    pair.mtu = mtu;
+    pair
+}
+
+#[test]
+fn handshakes_survive_loss_reordering_duplication_and_corruption() {
+    let faults = [
+        Faults { loss: 100, ..Faults::default() },
+        Faults { loss: 300, ..Faults::default() },
+        Faults { reordering: 500, duplication: 100, ..Faults::default() },
+        Faults { loss: 100, reordering: 300, duplication: 100, corruption: 0 },
+    ];
+    for faults in faults {
+        for mtu in [1200, 400, 200] {
+            for seed in 0..40 {
+                let mut pair = pair(seed, faults, mtu).started();
+                pair.run(Duration::from_secs(30));
+                assert_eq!(pair.facts(), [[Fact::Connected]; 2], "seed {seed} {faults:?} {mtu}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dead_link_ends_in_one_terminal_fact() {
+    // R26.
+    let mut pair = pair(1, Faults { loss: 1000, ..Faults::default() }, 1200).started();
+    pair.run(Duration::from_secs(1000));
+    assert_eq!(pair.facts(), [[Fact::Closed(CloseReason::HandshakeTimeout)]; 2]);
+    assert_eq!(pair.now - pair.start, Duration::from_secs(30));
+    // 200 ms, 400 ms, 800 ms, then one a second.
+    assert_eq!(pair.ends[CLIENT].sent.len(), 32);
+    assert!(pair.ends.iter().all(|end| end.connection.next_timeout().is_none()));
+}
+
+#[test]
+fn a_lost_last_flight_is_sent_again_when_the_peer_repeats_its_own() {
+    // RFC 6347 §4.2.4.
+    let mut pair = Pair::plain().started();
+    while !pair.ends[SERVER].is_connected() {
+        assert!(pair.step(pair.start + Duration::from_secs(1)));
+        pair.drain();
+    }
+    pair.on_the_way.clear();
+    pair.run(Duration::from_secs(5));
+    assert!(pair.ends[CLIENT].is_connected());
+    assert_eq!(pair.ends[SERVER].sent.len(), 3);
+}
+
+#[test]
+fn a_finished_that_overtakes_its_flight_is_kept() {
+    let mut pair = pair(1, Faults::default(), 200).started();
+    while pair.ends[CLIENT].sent.len() < 3 {
+        assert!(pair.step(pair.start + Duration::from_secs(1)));
+    }
+    let mut flight: Vec<_> = std::mem::take(&mut pair.on_the_way).into_values().collect();
+    flight.reverse();
+    for (to, datagram) in flight {
+        pair.deliver(to, &datagram);
+    }
+    pair.drain();
+    assert!(pair.ends[SERVER].is_connected());
+    assert_eq!(pair.ends[SERVER].connection.stats().unauthentic, 0);
+}
