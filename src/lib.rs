@@ -9,6 +9,7 @@ pub mod rng;
 pub mod rtp;
 pub mod sctp;
 pub mod sdp;
+pub mod session;
 pub mod time;
 pub mod types;
 pub mod wire;

@@ -67,7 +67,6 @@ macro_rules! owned_description {
                 Description::parse(&self.text).unwrap_or_default()
             }
 
-            #[allow(dead_code, reason = "used by the negotiation room")]
             /// From a model; its values must be of one line each.
             pub(crate) fn from_model(description: &Description<'_>) -> Self {
                 let text = description.emit();

@@ -286,9 +286,9 @@ fn transport_attribute<'a>(
     Ok(true)
 }
 
-/// RFC 8839 §5.4: the length is bounded on both sides. Browsers take a dash and an underscore too, as some
-/// stacks write base64url; what matters here is that the text survives a STUN USERNAME, which a colon would not.
-fn ice_text<'a>(value: &'a str, min: usize, wrong: Problem) -> Result<&'a str> {
+/// RFC 8839 §5.4: the length is bounded on both sides. Some stacks write more than ice-chars, base64url for one; all
+/// that does no harm in a STUN USERNAME is taken, which a colon would do.
+fn ice_text(value: &str, min: usize, wrong: Problem) -> Result<&str> {
     let value = value.trim_ascii();
     let fine = value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
     if fine && (min..=256).contains(&value.len()) { Ok(value) } else { Err(wrong) }

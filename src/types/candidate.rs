@@ -285,7 +285,8 @@ impl Candidate {
         candidate.tcp_type = Some(tcp_type);
         candidate.foundation = Foundation::of(CandidateKind::Host, Protocol::Tcp, address.ip(), None);
         // RFC 6544 §4.2: less than UDP host candidates, and by direction.
-        candidate.priority = priority(CandidateKind::Host.preference() - 1, tcp_type.preference() << 13 | 8191, 1);
+        candidate.priority =
+            priority(CandidateKind::Host.preference() - 1, tcp_type.preference() << 13 | 8191, 1);
         Ok(candidate)
     }
 

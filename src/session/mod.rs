@@ -1,0 +1,3 @@
+//! Where the protocols meet.
+
+pub mod negotiate;

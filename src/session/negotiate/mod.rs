@@ -1,0 +1,458 @@
+//! Offer and answer (RFC 3264, JSEP: RFC 8829 and RFC 9429) for the one transport of a connection.
+//!
+//! ```text
+//!                 create_offer                      accept_offer (offer in, answer out)
+//!      +--------+ -------------> +------------------+    +-----+
+//!      | Stable |                | HaveLocalOffer   |    |     v
+//!      +--------+ <------------- +------------------+   +--------+
+//!                 accept_answer                         | Stable |
+//!                 rollback                              +--------+
+//! ```
+//!
+//! The machine knows nothing of ICE or DTLS: the session gives it the [facts](TransportFacts) of the local side and
+//! carries out what was [agreed](Applied). A call that fails changes nothing. `have-remote-offer` is no state of
+//! rest here, since an offer is taken and answered in one call.
+//!
+//! Glare is the application's to resolve, as in "perfect negotiation": the polite side calls
+//! [`rollback`](Negotiator::rollback) and accepts the other's offer, the impolite one ignores that offer.
+
+mod error;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod trickle;
+
+pub use error::{NegotiationError, TrickleError};
+pub use transport::{Applied, RemoteData, RemoteTransport, SCTP_PORT, TransportFacts};
+pub use trickle::{Ignored, RemoteCandidate, Trickled};
+
+use crate::rng::Rng;
+use crate::sdp::{Answer, Description, Group, MediaKind, MediaSection, Offer, Origin, Sctp, Transport};
+use crate::types::credentials::Credentials;
+use crate::types::direction::Direction;
+use crate::types::fingerprint::Fingerprint;
+use crate::types::ids::Mid;
+use crate::types::setup::{DtlsRole, IceRole, Setup};
+
+use sections::{Layout, Section, check_continuity, fresh_mid, is_data};
+use transport::{Told, Written, answerer_role, ice_role, offerer_role, setup_of};
+
+/// Where an exchange of descriptions stands (RFC 8829 §3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SignalingState {
+    /// No exchange is under way.
+    Stable,
+    /// An offer of ours is out.
+    HaveLocalOffer,
+}
+
+/// What an offer is to ask for, beyond what was agreed upon before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OfferOptions {
+    /// Whether there are to be data channels. Once agreed upon they stay, whatever this says.
+    pub data: bool,
+}
+
+/// The offer/answer machine of one connection. `Clone` lets a caller try a step and keep the former state.
+#[derive(Debug, Clone)]
+pub struct Negotiator {
+    session_id: u64,
+    /// Grows with every description written, as RFC 8829 §5.2.2 has it.
+    version: u64,
+    agreed: Agreement,
+    pending: Option<Pending>,
+}
+
+/// What the last completed exchange has left.
+#[derive(Debug, Clone, Default)]
+struct Agreement {
+    sections: Vec<Section>,
+    transport: Option<Agreed>,
+}
+
+/// The transport that was agreed upon.
+#[derive(Debug, Clone)]
+struct Agreed {
+    local_ufrag: String,
+    remote: Credentials,
+    fingerprints: Vec<Fingerprint>,
+    dtls_role: DtlsRole,
+    ice_role: IceRole,
+    /// The tagged section of the bundle (RFC 9143 §2), in which candidates stand.
+    tag: usize,
+    /// The section from which the peer's transport was read: the tagged one, nearly always.
+    source: usize,
+}
+
+/// An offer of ours that waits for its answer.
+#[derive(Debug, Clone)]
+struct Pending {
+    sections: Vec<Section>,
+    local_ufrag: String,
+    ice_lite: bool,
+    tag: usize,
+}
+
+/// Which side of an exchange is the local one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Offerer,
+    Answerer { preferred_role: DtlsRole },
+}
+
+/// The local side of an exchange.
+#[derive(Debug, Clone, Copy)]
+struct Local<'a> {
+    side: Side,
+    ufrag: &'a str,
+    ice_lite: bool,
+}
+
+impl Negotiator {
+    /// A machine in the stable state, without any section.
+    pub fn new(rng: &mut Rng) -> Self {
+        // RFC 8829 §5.2.1: 64 bits, of which the first is zero.
+        Negotiator { session_id: rng.u64() >> 1, version: 0, agreed: Agreement::default(), pending: None }
+    }
+
+    /// Where the exchange stands.
+    pub fn state(&self) -> SignalingState {
+        if self.pending.is_some() { SignalingState::HaveLocalOffer } else { SignalingState::Stable }
+    }
+
+    /// The section that local candidates belong to, to be signalled with them: its index and its name. `None`
+    /// before any description.
+    pub fn candidate_section(&self) -> Option<(usize, Option<Mid>)> {
+        let (tag, sections) = match (&self.pending, &self.agreed.transport) {
+            (Some(pending), _) => (pending.tag, &pending.sections),
+            (None, Some(transport)) => (transport.tag, &self.agreed.sections),
+            (None, None) => return None,
+        };
+        Some((tag, sections.get(tag)?.mid))
+    }
+
+    /// Whether accepting `offer` restarts ICE, so that fresh local credentials are needed for its answer
+    /// (RFC 8839 §4.4.1.1.1).
+    pub fn restarts_ice(&self, offer: &Offer) -> bool {
+        let Some(agreed) = &self.agreed.transport else { return false };
+        let description = offer.description();
+        let Ok(layout) = Layout::read(&description) else { return false };
+        let (bundle, _) = layout.bundle(&description, &self.acceptable(&description));
+        Told::read(&description, &bundle)
+            .is_ok_and(|told| told.is_some_and(|t| t.credentials != agreed.remote))
+    }
+
+    /// Writes an offer: all that was agreed upon before, and what `options` adds (RFC 8829 §5.2). Credentials in
+    /// `facts` that are not those of before ask for an ICE restart.
+    pub fn create_offer(
+        &mut self,
+        facts: &TransportFacts<'_>,
+        options: OfferOptions,
+    ) -> Result<Offer, NegotiationError> {
+        if self.pending.is_some() {
+            return Err(NegotiationError::OfferPending);
+        }
+        let mut sections = self.agreed.sections.clone();
+        if options.data && !sections.iter().any(|section| section.is_active && section.is_data()) {
+            add(&mut sections, Section::data);
+        }
+        for i in 0..sections.len() {
+            if sections[i].is_active && sections[i].mid.is_none() {
+                sections[i].mid = Some(fresh_mid(&sections));
+            }
+        }
+        let mut bundle: Vec<usize> = (0..sections.len()).filter(|i| sections[*i].is_active).collect();
+        let tag_before = self.agreed.transport.as_ref().map(|transport| transport.tag);
+        // RFC 9143 §7.5: the tagged section stays it as long as it is there.
+        if let Some(at) = bundle.iter().position(|i| Some(*i) == tag_before) {
+            bundle[..=at].rotate_right(1);
+        }
+        let Some(&tag) = bundle.first() else { return Err(NegotiationError::NothingToOffer) };
+
+        // RFC 8842 §5.2, RFC 8829 §5.2.2: every offer leaves the choice.
+        let written = Written::new(facts, Setup::ActPass);
+        let offer = Offer::from_model(&Description {
+            // RFC 8829 §5.2.1
+            transport: Transport { ice_options: Some("trickle ice2"), ..Transport::default() },
+            ..self.description(facts, &written, &sections, &bundle_names(&sections, &bundle), tag)
+        });
+        self.version += 1;
+        let (local_ufrag, ice_lite) = (facts.credentials.ufrag.clone(), facts.ice_lite);
+        self.pending = Some(Pending { sections, local_ufrag, ice_lite, tag });
+        Ok(offer)
+    }
+
+    /// Takes an offer of the peer and writes the answer (RFC 8829 §5.3). What is not supported is turned down in
+    /// its place, not refused as a whole.
+    pub fn accept_offer(
+        &mut self,
+        offer: &Offer,
+        facts: &TransportFacts<'_>,
+    ) -> Result<(Answer, Applied), NegotiationError> {
+        if self.pending.is_some() {
+            return Err(NegotiationError::OfferPending);
+        }
+        let offer = offer.description();
+        let layout = Layout::read(&offer)?;
+        let (expected, found) = (self.agreed.sections.len(), offer.media.len());
+        if found < expected {
+            return Err(NegotiationError::SectionCount { expected, found });
+        }
+        check_continuity(&self.agreed.sections, &offer, &layout)?;
+        let (bundle, is_bundled) = layout.bundle(&offer, &self.acceptable(&offer));
+        let transport = match Told::read(&offer, &bundle)? {
+            Some(told) => {
+                let side = Side::Answerer { preferred_role: facts.preferred_role };
+                let local = Local { side, ufrag: &facts.credentials.ufrag, ice_lite: facts.ice_lite };
+                Some(self.agree(told, bundle[0], local)?)
+            }
+            None => None,
+        };
+        let sections = taken_over(&offer, &layout, &bundle);
+        let (role, tag) = match &transport {
+            Some((agreed, ..)) => (agreed.dtls_role, agreed.tag),
+            None => (facts.preferred_role, 0),
+        };
+        let written = Written::new(facts, setup_of(role));
+        let names = if is_bundled { bundle_names(&sections, &bundle) } else { String::new() };
+        let answer = Answer::from_model(&Description {
+            extmap_allow_mixed: offer.extmap_allow_mixed,
+            // RFC 8829 §5.3.1: options that the offer has.
+            transport: Transport { ice_options: common_ice_options(&offer, &bundle), ..Transport::default() },
+            ..self.description(facts, &written, &sections, &names, tag)
+        });
+        self.version += 1;
+        Ok((answer, self.complete(&offer, &bundle, sections, transport)))
+    }
+
+    /// Takes the answer to the offer that is out (RFC 8829 §5.11).
+    pub fn accept_answer(&mut self, answer: &Answer) -> Result<Applied, NegotiationError> {
+        let Some(pending) = &self.pending else { return Err(NegotiationError::NoOffer) };
+        let answer = answer.description();
+        let layout = Layout::read(&answer)?;
+        let (expected, found) = (pending.sections.len(), answer.media.len());
+        if found != expected {
+            return Err(NegotiationError::SectionCount { expected, found });
+        }
+        check_continuity(&pending.sections, &answer, &layout)?;
+        let accepted: Vec<bool> = answer.media.iter().map(|section| section.port != 0).collect();
+        if let Some(section) = (0..found).find(|i| accepted[*i] && !pending.sections[*i].is_active) {
+            return Err(NegotiationError::NotOffered { section });
+        }
+        let (bundle, _) = layout.bundle(&answer, &accepted);
+        let mut is_alone = accepted.clone();
+        bundle.iter().for_each(|i| is_alone[*i] = false);
+        if let Some(section) = is_alone.iter().position(|is_alone| *is_alone) {
+            return Err(NegotiationError::NotBundled { section });
+        }
+        let transport = match Told::read(&answer, &bundle)? {
+            Some(told) => {
+                let (ufrag, ice_lite) = (&pending.local_ufrag, pending.ice_lite);
+                Some(self.agree(told, bundle[0], Local { side: Side::Offerer, ufrag, ice_lite })?)
+            }
+            None => None,
+        };
+        let mut sections = pending.sections.clone();
+        for (section, accepted) in sections.iter_mut().zip(accepted) {
+            section.is_active &= accepted;
+        }
+        self.pending = None;
+        Ok(self.complete(&answer, &bundle, sections, transport))
+    }
+
+    /// Takes back the offer that is out (RFC 8829 §4.1.10.2): what was agreed upon before holds, the credentials
+    /// of before included.
+    pub fn rollback(&mut self) -> Result<(), NegotiationError> {
+        self.pending.take().map(|_| ()).ok_or(NegotiationError::NoOffer)
+    }
+
+    /// Which of the offered sections could be taken, were each alone.
+    fn acceptable(&self, offer: &Description<'_>) -> Vec<bool> {
+        // There is one SCTP association, for the section that has it, or else the first that asks.
+        let is_offered = |i: &usize| offer.media.get(*i).is_some_and(|s| !s.is_rejected() && is_data(s));
+        let established =
+            self.agreed.sections.iter().position(|s| s.is_active && s.is_data()).filter(is_offered);
+        let data = established.or_else(|| (0..offer.media.len()).find(is_offered));
+        (0..offer.media.len()).map(|i| Some(i) == data).collect()
+    }
+
+    /// Draws from both sides what holds from now on.
+    fn agree(
+        &self,
+        told: Told,
+        tag: usize,
+        local: Local<'_>,
+    ) -> Result<(Agreed, RemoteTransport, bool), NegotiationError> {
+        let before = self.agreed.transport.as_ref();
+        let ice_restart = match before {
+            Some(before) => before.check(&told, local)?,
+            None => false,
+        };
+        let established = before.map(|before| before.dtls_role);
+        let dtls_role = match local.side {
+            Side::Offerer => offerer_role(told.setup, established, told.source)?,
+            Side::Answerer { preferred_role } => {
+                answerer_role(told.setup, established, preferred_role, told.source)?
+            }
+        };
+        let ice_role = before.map_or_else(
+            || ice_role(local.side == Side::Offerer, local.ice_lite, told.ice_lite),
+            |before| before.ice_role,
+        );
+        let agreed = Agreed {
+            local_ufrag: local.ufrag.to_owned(),
+            remote: told.credentials.clone(),
+            fingerprints: told.fingerprints.clone(),
+            dtls_role,
+            ice_role,
+            tag,
+            source: told.source,
+        };
+        let remote = RemoteTransport {
+            credentials: told.credentials,
+            fingerprints: told.fingerprints,
+            candidates: told.candidates,
+            end_of_candidates: told.end_of_candidates,
+            ice_lite: told.ice_lite,
+            dtls_role,
+            ice_role,
+        };
+        Ok((agreed, remote, ice_restart))
+    }
+
+    /// The exchange is complete: nothing can fail from here on.
+    fn complete(
+        &mut self,
+        remote: &Description<'_>,
+        bundle: &[usize],
+        sections: Vec<Section>,
+        transport: Option<(Agreed, RemoteTransport, bool)>,
+    ) -> Applied {
+        let data = bundle.iter().map(|i| &remote.media[*i]).find(|section| is_data(section));
+        let data = data.map(RemoteData::read);
+        self.agreed.sections = sections;
+        match transport {
+            Some((agreed, transport, ice_restart)) => {
+                self.agreed.transport = Some(agreed);
+                Applied { transport: Some(transport), ice_restart, data }
+            }
+            None => Applied { transport: None, ice_restart: false, data },
+        }
+    }
+
+    /// A description of the local side, whose bundle is named by `names` and led by the section `tag`.
+    fn description<'a>(
+        &self,
+        facts: &TransportFacts<'a>,
+        written: &'a Written<'a>,
+        sections: &'a [Section],
+        names: &'a str,
+        tag: usize,
+    ) -> Description<'a> {
+        let sections = sections.iter().enumerate();
+        Description {
+            origin: Origin { session_id: self.session_id, version: self.version, ..Origin::default() },
+            name: "-",
+            timing: "0 0",
+            groups: if names.is_empty() { Vec::new() } else { vec![Group::new("BUNDLE", names)] },
+            ice_lite: facts.ice_lite,
+            extmap_allow_mixed: true,
+            media: sections.map(|(i, section)| section.write(facts, written, i == tag)).collect(),
+            ..Description::default()
+        }
+    }
+}
+
+impl Agreed {
+    /// Checks that the transport goes on, or that both sides start ICE anew; says which (RFC 8839 §4.4.1.1.1).
+    fn check(&self, told: &Told, local: Local<'_>) -> Result<bool, NegotiationError> {
+        if !told.fingerprints.iter().any(|fingerprint| self.fingerprints.contains(fingerprint)) {
+            return Err(NegotiationError::FingerprintChanged);
+        }
+        let (by_us, by_peer) = (self.local_ufrag != local.ufrag, self.remote != told.credentials);
+        match (local.side, by_us, by_peer) {
+            (Side::Answerer { .. }, false, true) => Err(NegotiationError::CredentialsNotFresh),
+            (Side::Answerer { .. }, true, false) | (Side::Offerer, false, true) => {
+                Err(NegotiationError::RestartInAnswer)
+            }
+            _ => Ok(by_us || by_peer),
+        }
+    }
+}
+
+impl Section {
+    /// The section as it stands in a description of ours.
+    fn write<'a>(
+        &'a self,
+        facts: &TransportFacts<'a>,
+        written: &'a Written<'a>,
+        tagged: bool,
+    ) -> MediaSection<'a> {
+        let mut section = MediaSection {
+            kind: MediaKind::from_name(&self.kind),
+            protocol: &self.protocol,
+            formats: &self.formats,
+            mid: self.mid.as_ref().map(Mid::as_str),
+            ..MediaSection::default()
+        };
+        if !self.is_active {
+            // RFC 3264 §6: port zero, and nothing else counts.
+            section.connection = Some("IN IP4 0.0.0.0");
+            section.direction = (!self.is_data()).then_some(Direction::Inactive);
+            return section;
+        }
+        written.fill(&mut section, tagged);
+        section.sctp = Sctp {
+            port: Some(SCTP_PORT),
+            max_message_size: Some(facts.max_message_size),
+            map: None,
+            init: facts.sctp_init,
+        };
+        if section.is_legacy_sctp() {
+            // The form of RFC 8841's drafts: the port is the format, and the map says what it carries.
+            section.formats = "5000";
+            section.sctp.port = None;
+            section.sctp.map = Some("5000 webrtc-datachannel 1024");
+        }
+        section
+    }
+}
+
+/// Puts a new section where one was turned down, or behind the others (RFC 8829 §5.2.2).
+fn add(sections: &mut Vec<Section>, make: impl Fn(Mid) -> Section) {
+    let section = make(fresh_mid(sections));
+    match sections.iter_mut().find(|section| !section.is_active) {
+        Some(slot) => *slot = section,
+        None => sections.push(section),
+    }
+}
+
+/// The sections of an offer, of which those in `bundle` are accepted.
+fn taken_over(offer: &Description<'_>, layout: &Layout, bundle: &[usize]) -> Vec<Section> {
+    let mut is_active = vec![false; offer.media.len()];
+    bundle.iter().for_each(|i| is_active[*i] = true);
+    let sections = offer.media.iter().zip(&layout.mids).zip(is_active);
+    sections.map(|((section, mid), is_active)| Section::of(section, *mid, is_active)).collect()
+}
+
+/// The names of the sections in `bundle`, for `a=group:BUNDLE`.
+fn bundle_names(sections: &[Section], bundle: &[usize]) -> String {
+    let names = bundle.iter().filter_map(|i| sections[*i].mid.as_ref()).map(Mid::as_str);
+    names.collect::<Vec<_>>().join(" ")
+}
+
+/// The ICE options of ours that the offer has too.
+fn common_ice_options(offer: &Description<'_>, bundle: &[usize]) -> Option<&'static str> {
+    let has = |option| {
+        let sections = bundle.iter().map(|i| &offer.media[*i].transport);
+        std::iter::once(&offer.transport).chain(sections).any(|transport| transport.has_ice_option(option))
+    };
+    match (has("trickle"), has("ice2")) {
+        (true, true) => Some("trickle ice2"),
+        (true, false) => Some("trickle"),
+        (false, true) => Some("ice2"),
+        (false, false) => None,
+    }
+}

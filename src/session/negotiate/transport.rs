@@ -1,0 +1,281 @@
+//! The one transport below all sections: what each side says of it, and what follows from both.
+
+use crate::sdp::{Description, MediaSection, Transport};
+use crate::session::negotiate::error::NegotiationError;
+use crate::types::candidate::{Candidate, CandidateAddress, CandidateKind};
+use crate::types::credentials::Credentials;
+use crate::types::fingerprint::Fingerprint;
+use crate::types::setup::{DtlsRole, IceRole, Setup};
+
+/// The SCTP port of both ends, unless the peer says another for its own (RFC 8831 §6.1 needs one, any).
+pub const SCTP_PORT: u16 = 5000;
+/// RFC 8841 §6.1: what a peer takes that does not say how much it takes.
+const DEFAULT_MAX_MESSAGE_SIZE: u64 = 65_536;
+
+/// What the local side knows of its transport when it writes a description.
+#[derive(Debug, Clone, Copy)]
+pub struct TransportFacts<'a> {
+    /// The ICE credentials. Others than those of the last description ask for, or reply to, an ICE restart.
+    pub credentials: &'a Credentials,
+    /// The fingerprints of the local certificate; at least one.
+    pub fingerprints: &'a [Fingerprint],
+    /// The candidates gathered so far.
+    pub candidates: &'a [Candidate],
+    /// Whether there will be no more.
+    pub end_of_candidates: bool,
+    /// Whether the local agent is a lite one.
+    pub ice_lite: bool,
+    /// The largest message that is accepted, in bytes; zero accepts any (RFC 8841 §6.1).
+    pub max_message_size: u64,
+    /// The INIT chunk in base64, if it is to be signalled (draft-hancke-tsvwg-snap).
+    pub sctp_init: Option<&'a str>,
+    /// The role that an answer takes when the offer leaves the choice: RFC 8842 §5.3 recommends the client.
+    pub preferred_role: DtlsRole,
+}
+
+/// What an exchange of descriptions has agreed upon, to be carried out by the session. It can as well be made by
+/// hand, where no descriptions are exchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The peer's transport; `None` when no section is left that would use one.
+    pub transport: Option<RemoteTransport>,
+    /// Whether ICE starts again with new credentials on both sides (RFC 8445 §9). False for the first exchange.
+    pub ice_restart: bool,
+    /// Data channels; `None` when they were not offered, or turned down.
+    pub data: Option<RemoteData>,
+}
+
+/// How the peer is found and authenticated, and who does what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteTransport {
+    /// The peer's ICE credentials.
+    pub credentials: Credentials,
+    /// The peer's certificate has one of these.
+    pub fingerprints: Vec<Fingerprint>,
+    /// The peer's candidates so far. Those that are of no use here are left out.
+    pub candidates: Vec<Candidate>,
+    /// Whether there will be no more.
+    pub end_of_candidates: bool,
+    /// Whether the peer's agent is a lite one.
+    pub ice_lite: bool,
+    /// The local role in DTLS; it stays what it was first.
+    pub dtls_role: DtlsRole,
+    /// The local role in ICE, before any conflict; it stays what it was first.
+    pub ice_role: IceRole,
+}
+
+/// What the peer says of its end of the SCTP association.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteData {
+    /// The peer's SCTP port (RFC 8841 §5).
+    pub port: u16,
+    /// The largest message that the peer accepts, in bytes; `u64::MAX` for any (RFC 8841 §6.1).
+    pub max_message_size: u64,
+    /// The peer's INIT chunk in base64, if it was signalled.
+    pub init: Option<String>,
+}
+
+impl RemoteData {
+    pub(super) fn read(section: &MediaSection<'_>) -> Self {
+        RemoteData {
+            // RFC 8841 §5.1: the port must be there; all that omit it use this one.
+            port: section.sctp_port().unwrap_or(SCTP_PORT),
+            max_message_size: match section.sctp.max_message_size {
+                None => DEFAULT_MAX_MESSAGE_SIZE,
+                Some(0) => u64::MAX,
+                Some(size) => size,
+            },
+            init: section.sctp.init.map(str::to_owned),
+        }
+    }
+}
+
+/// The peer's transport as a description tells it, before roles are drawn from it.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The section that it was read from.
+    pub(super) source: usize,
+    pub(super) credentials: Credentials,
+    pub(super) fingerprints: Vec<Fingerprint>,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) end_of_candidates: bool,
+    pub(super) ice_lite: bool,
+    pub(super) setup: Option<Setup>,
+}
+
+impl Told {
+    /// Reads the transport of a bundle whose sections are `bundle`, the tagged one first.
+    pub(super) fn read(
+        description: &Description<'_>,
+        bundle: &[usize],
+    ) -> Result<Option<Self>, NegotiationError> {
+        let has_credentials = |i: &&usize| description.media[**i].transport.ice_ufrag.is_some();
+        // RFC 9143 §7.1.3: what concerns the transport stands in the tagged section, and counts for all. Where
+        // that section is one that had its place held only, the next that speaks of a transport counts.
+        let Some(&source) = bundle.iter().find(has_credentials).or(bundle.first()) else { return Ok(None) };
+        let section = &description.media[source];
+        let (own, session) = (&section.transport, &description.transport);
+        let (Some(ufrag), Some(pwd)) =
+            (either(own, session, |t| t.ice_ufrag), either(own, session, |t| t.ice_pwd))
+        else {
+            return Err(NegotiationError::MissingCredentials { section: source });
+        };
+        let fingerprints =
+            if own.fingerprints.is_empty() { &session.fingerprints } else { &own.fingerprints };
+        if fingerprints.is_empty() {
+            return Err(NegotiationError::MissingFingerprint { section: source });
+        }
+        let candidates = section.candidates.iter().filter_map(|text| match text.parse::<Candidate>() {
+            // RFC 5761 §5.1.1: RTCP shares the port, so that there is one component.
+            Ok(candidate) => (candidate.component() == 1).then_some(candidate),
+            Err(error) => {
+                tracing::debug!(%error, "a candidate of the description is left out");
+                None
+            }
+        });
+        Ok(Some(Told {
+            source,
+            credentials: Credentials { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() },
+            fingerprints: fingerprints.clone(),
+            candidates: candidates.collect(),
+            end_of_candidates: section.end_of_candidates
+                || description.other.iter().any(|attribute| attribute.name == "end-of-candidates"),
+            ice_lite: description.ice_lite,
+            setup: own.setup.or(session.setup),
+        }))
+    }
+}
+
+/// RFC 8839 §4.2: an attribute of the section, or that of the session.
+fn either<'a, T>(
+    own: &Transport<'a>,
+    session: &Transport<'a>,
+    attribute: impl Fn(&Transport<'a>) -> Option<T>,
+) -> Option<T> {
+    attribute(own).or_else(|| attribute(session))
+}
+
+/// Who leads ICE (RFC 8445 §6.1.1): the full agent when the other is lite, else whoever offered first.
+pub(super) fn ice_role(offerer: bool, local_lite: bool, remote_lite: bool) -> IceRole {
+    let controlling = if local_lite == remote_lite { offerer } else { remote_lite };
+    if controlling { IceRole::Controlling } else { IceRole::Controlled }
+}
+
+/// The local role when the peer has offered `setup` (RFC 8842 §5.3).
+pub(super) fn answerer_role(
+    setup: Option<Setup>,
+    established: Option<DtlsRole>,
+    preferred: DtlsRole,
+    section: usize,
+) -> Result<DtlsRole, NegotiationError> {
+    let asked = match setup {
+        Some(Setup::ActPass) => None,
+        // RFC 4145 §4: an offer that does not say is an active one.
+        Some(Setup::Active) | None => Some(DtlsRole::Server),
+        Some(Setup::Passive) => Some(DtlsRole::Client),
+        // RFC 5763 §5: not for DTLS.
+        Some(Setup::HoldConn) => {
+            return Err(NegotiationError::Setup { section, expected: "actpass, active or passive" });
+        }
+    };
+    match (asked, established) {
+        (Some(asked), Some(role)) if asked != role => {
+            Err(NegotiationError::Setup { section, expected: "the roles of the association that is there" })
+        }
+        (_, Some(role)) => Ok(role),
+        (asked, None) => Ok(asked.unwrap_or(preferred)),
+    }
+}
+
+/// The local role when `actpass` was offered and the peer has answered `setup` (RFC 8842 §5.4).
+pub(super) fn offerer_role(
+    setup: Option<Setup>,
+    established: Option<DtlsRole>,
+    section: usize,
+) -> Result<DtlsRole, NegotiationError> {
+    let role = match setup {
+        Some(Setup::Active) => DtlsRole::Server,
+        // RFC 4145 §4: an answer that does not say is a passive one.
+        Some(Setup::Passive) | None => DtlsRole::Client,
+        Some(Setup::ActPass | Setup::HoldConn) => {
+            return Err(NegotiationError::Setup { section, expected: "active or passive" });
+        }
+    };
+    match established {
+        Some(established) if established != role => {
+            Err(NegotiationError::Setup { section, expected: "the roles of the association that is there" })
+        }
+        _ => Ok(role),
+    }
+}
+
+/// What an answer says of the role that it has taken.
+pub(super) fn setup_of(role: DtlsRole) -> Setup {
+    match role {
+        DtlsRole::Client => Setup::Active,
+        DtlsRole::Server => Setup::Passive,
+    }
+}
+
+/// The local transport as text, ready to be put into sections.
+pub(super) struct Written<'a> {
+    facts: &'a TransportFacts<'a>,
+    setup: Setup,
+    candidates: Vec<String>,
+    connection: String,
+    port: u16,
+}
+
+impl<'a> Written<'a> {
+    pub(super) fn new(facts: &'a TransportFacts<'a>, setup: Setup) -> Self {
+        // RFC 8839 §4.2.1.2: the address and port of the sections are those of the default candidate, and 9 and
+        // all zeros as long as there is none (RFC 8840 §4.1.1).
+        let (connection, port) = match default_destination(facts.candidates) {
+            Some(address) if address.is_ipv4() => (format!("IN IP4 {}", address.ip()), address.port()),
+            Some(address) => (format!("IN IP6 {}", address.ip()), address.port()),
+            None => ("IN IP4 0.0.0.0".to_owned(), 9),
+        };
+        let candidates = facts.candidates.iter().map(Candidate::to_string).collect();
+        Written { facts, setup, candidates, connection, port }
+    }
+
+    /// Fills in what concerns the transport. Credentials stand in every section, which RFC 9143 §7.1.3 does not
+    /// ask for, but older peers need; candidates stand in the tagged one.
+    pub(super) fn fill<'b>(&'b self, section: &mut MediaSection<'b>, tagged: bool) {
+        section.port = self.port;
+        section.connection = Some(&self.connection);
+        section.transport = Transport {
+            ice_ufrag: Some(&self.facts.credentials.ufrag),
+            ice_pwd: Some(&self.facts.credentials.pwd),
+            ice_options: None,
+            fingerprints: self.facts.fingerprints.to_vec(),
+            setup: Some(self.setup),
+            tls_id: None,
+        };
+        if tagged {
+            let value = |text: &'b String| text.strip_prefix("candidate:").unwrap_or(text);
+            section.candidates = self.candidates.iter().map(value).collect();
+            section.end_of_candidates = self.facts.end_of_candidates;
+        }
+    }
+}
+
+/// The candidate that a peer without ICE would use: the most likely to be reached, IPv4 first (RFC 8445 §5.1.4).
+fn default_destination(candidates: &[Candidate]) -> Option<std::net::SocketAddr> {
+    candidates
+        .iter()
+        .filter(|candidate| candidate.tcp_type().is_none())
+        .filter_map(|candidate| match candidate.address() {
+            CandidateAddress::Ip(address) => Some((candidate.kind(), *address)),
+            CandidateAddress::Name { .. } => None,
+        })
+        .min_by_key(|(kind, address)| {
+            let kind = match kind {
+                CandidateKind::Relayed => 0,
+                CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => 1,
+                CandidateKind::Host => 2,
+            };
+            (kind, address.is_ipv6(), address.ip().is_loopback())
+        })
+        .map(|(_, address)| address)
+}
