@@ -4,12 +4,14 @@
 pub mod buffer;
 pub mod crypto;
 pub mod dtls;
+pub mod ice;
 pub mod packet;
 pub mod rng;
 pub mod rtp;
 pub mod sctp;
 pub mod sdp;
 pub mod session;
+pub mod stun;
 pub mod time;
 pub mod types;
 pub mod wire;

@@ -1,0 +1,672 @@
+//! The agent: what it is told, what is asked of it, and what it hands out.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::checklist::same;
+use super::config::{Config, MAX_OUTBOX};
+use super::encode::{MAX_MESSAGE, Outgoing};
+use super::facts::{Fact, Facts};
+use super::generation::{Generation, GenerationId, Remote, Side};
+use super::pair::{End, Pair, PairFoundation, PairId};
+use super::path::Consent;
+use super::{
+    ConnectionState, CredentialsError, LocalCandidateError, PairView, Path, RemoteCandidate,
+    RemoteCandidateError, SourceState, Stats, UnknownCandidate,
+};
+use crate::buffer::Pool;
+use crate::packet::{Ecn, Protocol, Transmit};
+use crate::rng::Rng;
+use crate::time::{Timer, earliest};
+use crate::types::candidate::{Candidate, priority};
+use crate::types::credentials::Credentials;
+use crate::types::setup::IceRole;
+
+/// Names a local candidate of one agent for as long as the agent lives; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LocalId(u32);
+
+#[derive(Debug)]
+pub(super) struct Local {
+    id: LocalId,
+    candidate: Candidate,
+    /// The candidate's base, which is what it is paired by.
+    base: SocketAddr,
+}
+
+/// One ICE agent with one component.
+///
+/// # Contract
+/// Commands and `handle_*` take `now` and decide; nothing is sent by a `poll_*` that was not decided before.
+/// Commands only make checks due: give all candidates of a description first, and then call
+/// [`handle_timeout`](Agent::handle_timeout), which starts with the best pair. After every call, drain
+/// [`poll_transmit`](Agent::poll_transmit) and [`poll_fact`](Agent::poll_fact), and ask
+/// [`next_timeout`](Agent::next_timeout). `now` may stand still or go backwards; the latest one counts.
+///
+/// # When checks leave
+/// The first one at once, a triggered one at once (5 ms after another one at the earliest), the rest one per
+/// [`pacing`](Config::pacing). No check is ever retransmitted: an unanswered one is followed by a new
+/// transaction, at the paced interval while no pair is valid.
+///
+/// # When a pair is nominated
+/// By a controlling agent, once: as soon as the best pair that may still become valid is valid. Else, three
+/// round trips after the first pair became valid (at least 100 ms, at most [`Config::nomination_wait`], which is
+/// also what a relayed pair waits), the best one then. A second nomination happens only when the selected pair
+/// does not answer any more while another one does.
+#[derive(Debug)]
+pub struct Agent {
+    pub(super) config: Config,
+    pub(super) rng: Rng,
+    pub(super) role: IceRole,
+    pub(super) tie_breaker: u64,
+    /// A check was sent since the last role switch.
+    pub(super) may_switch_role: bool,
+    remote_lite: bool,
+    locals: Vec<Local>,
+    next_local: u32,
+    next_pair: u32,
+    pub(super) current: Generation,
+    /// What was before a restart, while data still goes over it.
+    pub(super) previous: Option<Box<Generation>>,
+    pub(super) consent: Consent,
+    pub(super) path: Option<Path>,
+    outbox: VecDeque<Outgoing>,
+    pub(super) timers: Timers,
+    pub(super) facts: Facts,
+    pub(super) stats: Stats,
+    /// When the last ordinary check left, and the last one of any kind.
+    pub(super) last_ordinary: Option<Instant>,
+    pub(super) last_check: Option<Instant>,
+    /// The latest time heard of.
+    now: Option<Instant>,
+    closed: bool,
+}
+
+/// The deadlines that do not belong to a pair.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    /// The next ordinary check.
+    pub(super) pace: Timer,
+    /// The next triggered check.
+    pub(super) triggered: Timer,
+    /// The best valid pair is nominated, or its nomination repeated.
+    pub(super) nomination: Timer,
+    /// An agent without a valid pair fails (RFC 8863 §4).
+    pub(super) patience: Timer,
+    /// Pairs that were not selected go.
+    pub(super) conclusion: Timer,
+    /// What was before a restart goes.
+    pub(super) retirement: Timer,
+}
+
+impl Agent {
+    /// An agent with fresh credentials and no candidates.
+    pub fn new(config: Config, role: IceRole, mut rng: Rng) -> Self {
+        let current = Generation::new(GenerationId(0), Credentials::generate(&mut rng));
+        let tie_breaker = rng.u64();
+        Agent {
+            config,
+            rng,
+            role,
+            tie_breaker,
+            may_switch_role: true,
+            remote_lite: false,
+            locals: Vec::new(),
+            next_local: 0,
+            next_pair: 0,
+            current,
+            previous: None,
+            consent: Consent::default(),
+            path: None,
+            outbox: VecDeque::new(),
+            timers: Timers::default(),
+            facts: Facts::default(),
+            stats: Stats::default(),
+            last_ordinary: None,
+            last_check: None,
+            now: None,
+            closed: false,
+        }
+    }
+
+    // ----- commands -----
+
+    /// Takes a local candidate, whose base the caller has a socket for. Its priority is lowered until it differs
+    /// from those of the others (RFC 8445 §5.1.2.1); signal it as [`local_candidate`](Agent::local_candidate)
+    /// gives it.
+    pub fn add_local_candidate(
+        &mut self,
+        now: Instant,
+        mut candidate: Candidate,
+    ) -> Result<LocalId, LocalCandidateError> {
+        let now = self.advance(now);
+        let (Some(base), Some(address)) = (candidate.base(), candidate.socket_address()) else {
+            return Err(LocalCandidateError::NoBase);
+        };
+        let is_same = |local: &Local| local.base == base && local.candidate.socket_address() == Some(address);
+        match () {
+            () if self.closed => return Err(LocalCandidateError::Closed),
+            () if candidate.component() != 1 => return Err(LocalCandidateError::Component),
+            () if candidate.protocol() != Protocol::Udp => return Err(LocalCandidateError::Protocol),
+            () if self.locals.iter().any(is_same) => return Err(LocalCandidateError::Duplicate),
+            () if self.locals.len() >= self.config.max_local_candidates => {
+                return Err(LocalCandidateError::TooMany);
+            }
+            () => {}
+        }
+        while self.locals.iter().any(|local| local.candidate.priority() == candidate.priority()) {
+            let lower = candidate.priority().saturating_sub(1 << 8);
+            candidate = candidate.with_priority(lower);
+        }
+        let id = LocalId(self.next_local);
+        self.next_local += 1;
+        let is_new_base = !self.is_local(base);
+        let end = End { address: base, kind: candidate.kind(), priority: candidate.priority() };
+        let foundation = candidate.foundation();
+        self.locals.push(Local { id, candidate, base });
+        // RFC 8445 §6.1.2.4: a reflexive candidate is replaced by its base, which has its pairs already.
+        if is_new_base {
+            for at in 0..self.current.remotes.len() {
+                let remote = self.current.remotes[at];
+                self.pair(now, end, foundation, remote);
+            }
+        }
+        self.kick(now);
+        Ok(id)
+    }
+
+    /// Removes a local candidate, and with the last one of its base all pairs of that base. When data went over
+    /// one of them it goes elsewhere, or nowhere.
+    pub fn remove_local_candidate(&mut self, now: Instant, id: LocalId) -> Result<(), UnknownCandidate> {
+        let now = self.advance(now);
+        let at = self.locals.iter().position(|local| local.id == id).ok_or(UnknownCandidate)?;
+        let base = self.locals.remove(at).base;
+        if self.is_local(base) {
+            return Ok(());
+        }
+        self.current.retain_pairs(|pair| pair.local.address != base);
+        if let Some(previous) = &mut self.previous {
+            previous.retain_pairs(|pair| pair.local.address != base);
+        }
+        if self.current.usable_pair().is_none() && self.current.remote.is_some() {
+            self.timers.patience.arm_if_idle(now + self.config.patience);
+        }
+        self.reconsider(now);
+        self.kick(now);
+        Ok(())
+    }
+
+    /// Takes the peer's credentials. Connectivity checks and the agent's patience begin (RFC 8863 §4).
+    pub fn set_remote_credentials(
+        &mut self,
+        now: Instant,
+        credentials: Credentials,
+    ) -> Result<(), CredentialsError> {
+        let now = self.advance(now);
+        if self.closed {
+            return Err(CredentialsError::Closed);
+        }
+        if !credentials.is_valid() {
+            return Err(CredentialsError::Invalid);
+        }
+        if let Some(side) = &self.current.remote {
+            let same = side.credentials == credentials;
+            return if same { Ok(()) } else { Err(CredentialsError::RestartNeeded) };
+        }
+        self.current.remote = Some(Side::new(credentials));
+        self.enter(ConnectionState::Checking);
+        self.timers.patience.arm(now + self.config.patience);
+        if !self.current.triggered.is_empty() {
+            self.timers.triggered.arm(now);
+        }
+        // A lite agent may have been nominated for before its description was answered.
+        self.reconsider(now);
+        self.kick(now);
+        Ok(())
+    }
+
+    /// Takes a candidate of the peer, at any time (RFC 8838 §11).
+    pub fn add_remote_candidate(
+        &mut self,
+        now: Instant,
+        candidate: &Candidate,
+    ) -> Result<RemoteCandidate, RemoteCandidateError> {
+        let now = self.advance(now);
+        if self.closed {
+            return Err(RemoteCandidateError::Closed);
+        }
+        let Some(address) = candidate.socket_address() else {
+            return Ok(RemoteCandidate::Unresolved);
+        };
+        // RFC 8838 §11: a candidate may say which generation it belongs to.
+        let peer = self.current.remote.as_ref().map(|side| side.credentials.ufrag.as_str());
+        let is_stale = matches!((candidate.extension("ufrag"), peer), (Some(a), Some(b)) if a != b);
+        let ip = address.ip();
+        let unusable = ip.is_unspecified() || ip.is_multicast() || address.port() == 0;
+        if is_stale || unusable || candidate.component() != 1 || candidate.protocol() != Protocol::Udp {
+            return Ok(RemoteCandidate::Ignored);
+        }
+        let remote = Remote {
+            address,
+            kind: candidate.kind(),
+            protocol: candidate.protocol(),
+            priority: candidate.priority(),
+            foundation: candidate.foundation(),
+        };
+        let known = |other: &Remote| same(other.address, address) && other.protocol == remote.protocol;
+        if self.current.remotes.iter().any(known) {
+            return Ok(RemoteCandidate::Known);
+        }
+        if self.current.remotes.len() >= self.config.max_remote_candidates {
+            return Err(RemoteCandidateError::TooMany);
+        }
+        self.current.remotes.push(remote);
+        self.adopt(remote);
+        // RFC 8445 §8.1.2: a completed checklist is not extended.
+        if self.current.selected.is_none() {
+            self.pair_with_locals(now, remote);
+            self.conclude_between_lites(now);
+        }
+        self.kick(now);
+        Ok(RemoteCandidate::Added)
+    }
+
+    /// The peer has no more candidates to tell of (RFC 8838 §14).
+    pub fn end_of_remote_candidates(&mut self, now: Instant) {
+        let now = self.advance(now);
+        self.current.end_of_candidates = true;
+        self.consider_nomination(now);
+    }
+
+    /// Says which end leads (RFC 8445 §6.1.1); the peer may correct it.
+    pub fn set_role(&mut self, role: IceRole) {
+        if self.role != role {
+            self.role = role;
+            self.current.checklist.sort(role);
+        }
+    }
+
+    /// Says that the peer is a lite agent: it sends no checks.
+    pub fn set_remote_lite(&mut self, now: Instant, lite: bool) {
+        let now = self.advance(now);
+        self.remote_lite = lite;
+        self.conclude_between_lites(now);
+    }
+
+    /// Starts anew with fresh credentials, which are to be signalled (RFC 8445 §9). Data goes on over the present
+    /// pair, if there is one, until the new generation has selected its own. Roles stay.
+    pub fn restart(&mut self, now: Instant) -> &Credentials {
+        self.advance(now);
+        if !self.closed {
+            let id = GenerationId(self.current.id.0 + 1);
+            let fresh = Generation::new(id, Credentials::generate(&mut self.rng));
+            let former = std::mem::replace(&mut self.current, fresh);
+            // Of two restarts in a row, the generation that carries data is the one to keep.
+            if former.usable_pair().is_some() || self.previous.is_none() {
+                self.previous = Some(Box::new(former));
+            }
+            self.timers = Timers::default();
+            self.facts.state_changed(ConnectionState::New);
+        }
+        &self.current.local.credentials
+    }
+
+    /// Takes a restart back that the peer did not answer: the former generation is in force again. Says whether
+    /// there was one.
+    pub fn rollback_restart(&mut self, now: Instant) -> bool {
+        let now = self.advance(now);
+        let Some(former) = self.previous.take() else { return false };
+        self.current = *former;
+        self.timers = Timers::default();
+        self.facts.state_changed(self.current.state);
+        if self.current.remote.is_some() && self.current.usable_pair().is_none() {
+            self.timers.patience.arm(now + self.config.patience);
+        }
+        self.reconsider(now);
+        self.kick(now);
+        true
+    }
+
+    /// Ends the agent: every later call is inert.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.facts.clear();
+        self.shut();
+        self.current.remotes = Vec::new();
+        self.locals = Vec::new();
+    }
+
+    // ----- outputs -----
+
+    /// Writes the next STUN message. Nothing is decided here.
+    pub fn poll_transmit(&mut self, pool: &mut Pool) -> Option<Transmit> {
+        while let Some(outgoing) = self.outbox.pop_front() {
+            let Some(generation) = self.generation(outgoing.generation) else { continue };
+            let buf = pool.tail(MAX_MESSAGE);
+            if outgoing.write(generation, buf).is_none() {
+                continue;
+            }
+            return Some(Transmit {
+                contents: buf.split().into(),
+                destination: outgoing.remote,
+                source: outgoing.local,
+                protocol: outgoing.protocol,
+                ecn: Ecn::NotEct,
+                segment_size: None,
+            });
+        }
+        None
+    }
+
+    /// The next thing that was found out.
+    pub fn poll_fact(&mut self) -> Option<Fact> {
+        self.facts.poll()
+    }
+
+    /// When [`handle_timeout`](Agent::handle_timeout) is to be called; `None`: not at all.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let Timers { pace, triggered, nomination, patience, conclusion, retirement } = &self.timers;
+        let Consent { next, expiry, .. } = &self.consent;
+        let timers = [pace, triggered, nomination, patience, conclusion, retirement, next, expiry];
+        earliest(timers.map(Timer::deadline))
+    }
+
+    /// Does what is due. Early and repeated calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.advance(now);
+        if self.timers.retirement.expire(now) {
+            self.previous = None;
+            self.reconsider(now);
+        }
+        if self.consent.expiry.expire(now) {
+            self.on_consent_lost(now);
+        }
+        if self.timers.patience.expire(now) {
+            self.on_patience_over();
+        }
+        if self.consent.next.expire(now) {
+            self.check_consent(now);
+        }
+        if self.timers.conclusion.expire(now) {
+            self.conclude(now);
+        }
+        if self.timers.nomination.expire(now) {
+            self.on_nomination_due(now);
+        }
+        if self.timers.triggered.expire(now) {
+            self.on_triggered_due(now);
+        }
+        if self.timers.pace.expire(now) {
+            self.on_pace(now);
+        }
+    }
+
+    // ----- questions -----
+
+    /// The credentials to be signalled.
+    pub fn local_credentials(&self) -> &Credentials {
+        &self.current.local.credentials
+    }
+
+    /// The peer's credentials, once they are known.
+    pub fn remote_credentials(&self) -> Option<&Credentials> {
+        self.current.remote.as_ref().map(|side| &side.credentials)
+    }
+
+    /// The user name fragments that requests to this agent may carry: one, or two during a restart.
+    pub fn ufrags(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.current), self.previous.as_deref()]
+            .into_iter()
+            .flatten()
+            .map(|generation| generation.local.credentials.ufrag.as_str())
+    }
+
+    /// The local candidates, as they are to be signalled.
+    pub fn local_candidates(&self) -> impl Iterator<Item = (LocalId, &Candidate)> {
+        self.locals.iter().map(|local| (local.id, &local.candidate))
+    }
+
+    /// A local candidate; `None` once it was removed.
+    pub fn local_candidate(&self, id: LocalId) -> Option<&Candidate> {
+        self.locals.iter().find(|local| local.id == id).map(|local| &local.candidate)
+    }
+
+    /// How the agent stands.
+    pub fn state(&self) -> ConnectionState {
+        self.current.state
+    }
+
+    /// Which end leads.
+    pub fn role(&self) -> IceRole {
+        self.role
+    }
+
+    /// Whether the agent is a lite one.
+    pub fn is_lite(&self) -> bool {
+        self.config.lite
+    }
+
+    /// Where data goes: over the selected pair, or the best valid one before there is one. `None` before the
+    /// first valid pair, and again once consent is lost.
+    pub fn send_path(&self) -> Option<&Path> {
+        self.path.as_ref()
+    }
+
+    /// What is known of a source of packets. The path in use costs one comparison.
+    pub fn accepts_from(&self, source: SocketAddr, local: SocketAddr, protocol: Protocol) -> SourceState {
+        if let Some(path) = &self.path
+            && same(path.remote, source)
+            && same(path.local, local)
+            && path.protocol == protocol
+        {
+            return SourceState::Valid;
+        }
+        let pairs = [Some(&self.current), self.previous.as_deref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|generation| generation.checklist.find(local, source, protocol));
+        pairs
+            .map(|pair| match () {
+                () if pair.is_valid() => SourceState::Valid,
+                () if pair.asked => SourceState::Checked,
+                () => SourceState::Unknown,
+            })
+            .max()
+            .unwrap_or(SourceState::Unknown)
+    }
+
+    /// The pairs, best first; after a restart those of the new generation.
+    pub fn pairs(&self) -> impl Iterator<Item = PairView> {
+        self.current.checklist.iter().map(|pair| PairView {
+            id: pair.id,
+            local: pair.local.address,
+            mapped: pair.mapped,
+            local_kind: pair.local.kind,
+            remote: pair.remote.address,
+            remote_kind: pair.remote.kind,
+            protocol: pair.protocol,
+            state: pair.state,
+            priority: pair.priority(self.role),
+            nominated: pair.nominated,
+            in_use: self.path.is_some_and(|path| path.pair == pair.id),
+            rtt: pair.rtt.mean(),
+            stats: pair.stats,
+        })
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    // ----- shared by the parts -----
+
+    /// Time never goes backwards.
+    pub(super) fn advance(&mut self, now: Instant) -> Instant {
+        let latest = self.now.map_or(now, |before| before.max(now));
+        self.now = Some(latest);
+        latest
+    }
+
+    pub(super) fn is_inert(&self) -> bool {
+        self.closed || self.current.state == ConnectionState::Failed
+    }
+
+    pub(super) fn is_remote_lite(&self) -> bool {
+        self.remote_lite
+    }
+
+    /// Whether `address` is the base of a local candidate.
+    pub(super) fn is_local(&self, address: SocketAddr) -> bool {
+        self.locals.iter().any(|local| same(local.base, address))
+    }
+
+    /// The local side of a pair with `base`: the best candidate that has it.
+    pub(super) fn local_end(&self, base: SocketAddr) -> Option<End> {
+        let of_base = self.locals.iter().filter(|local| same(local.base, base));
+        let best = of_base.max_by_key(|local| local.candidate.priority())?;
+        let candidate = &best.candidate;
+        Some(End { address: best.base, kind: candidate.kind(), priority: candidate.priority() })
+    }
+
+    /// The priority of the local candidate at `address`, if there is one with `base`.
+    pub(super) fn local_priority(&self, address: SocketAddr, base: SocketAddr) -> Option<u32> {
+        let is_it = |local: &&Local| {
+            same(local.base, base) && local.candidate.socket_address().is_some_and(|a| same(a, address))
+        };
+        self.locals.iter().find(is_it).map(|local| local.candidate.priority())
+    }
+
+    /// What signalling said of the remote candidate at `address`.
+    pub(super) fn signalled(&self, address: SocketAddr, protocol: Protocol) -> Option<End> {
+        let is_it = |remote: &&Remote| same(remote.address, address) && remote.protocol == protocol;
+        let remote = self.current.remotes.iter().find(is_it)?;
+        Some(End { address, kind: remote.kind, priority: remote.priority })
+    }
+
+    pub(super) fn generation(&self, id: GenerationId) -> Option<&Generation> {
+        [Some(&self.current), self.previous.as_deref()].into_iter().flatten().find(|g| g.id == id)
+    }
+
+    pub(super) fn generation_mut(&mut self, id: GenerationId) -> Option<&mut Generation> {
+        if self.current.id == id {
+            return Some(&mut self.current);
+        }
+        self.previous.as_deref_mut().filter(|generation| generation.id == id)
+    }
+
+    pub(super) fn new_pair_id(&mut self) -> PairId {
+        let id = PairId(self.next_pair);
+        self.next_pair = self.next_pair.wrapping_add(1);
+        id
+    }
+
+    /// Queues a message; what does not fit is counted and lost, as on any network.
+    pub(super) fn send(&mut self, outgoing: Outgoing) {
+        if self.outbox.len() >= MAX_OUTBOX {
+            self.stats.outbox_overflows += 1;
+            return;
+        }
+        self.outbox.push_back(outgoing);
+    }
+
+    pub(super) fn enter(&mut self, state: ConnectionState) {
+        if self.current.state != state {
+            tracing::debug!(from = ?self.current.state, to = ?state, "ICE state");
+            self.current.state = state;
+            self.facts.state_changed(state);
+        }
+    }
+
+    /// Fails for good: only a restart leads on.
+    pub(super) fn fail(&mut self) {
+        self.shut();
+        self.enter(ConnectionState::Failed);
+        self.facts.path_changed(None);
+    }
+
+    /// Stops everything that sends or waits.
+    fn shut(&mut self) {
+        self.timers = Timers::default();
+        self.consent = Consent::default();
+        self.outbox = VecDeque::new();
+        self.previous = None;
+        self.path = None;
+        self.current.retain_pairs(|_| false);
+    }
+
+    /// Pairs a remote candidate with every base it fits.
+    fn pair_with_locals(&mut self, now: Instant, remote: Remote) {
+        for at in 0..self.locals.len() {
+            let local = &self.locals[at];
+            let first_of_base = !self.locals[..at].iter().any(|other| other.base == local.base);
+            if first_of_base && let Some(end) = self.local_end(local.base) {
+                let foundation = self.locals[at].candidate.foundation();
+                self.pair(now, end, foundation, remote);
+            }
+        }
+    }
+
+    /// Forms a pair, if both fit and it is not there already (RFC 8445 §6.1.2.2, §6.1.2.4).
+    fn pair(
+        &mut self,
+        now: Instant,
+        local: End,
+        foundation: crate::types::candidate::Foundation,
+        remote: Remote,
+    ) {
+        let Some(address) = fitting(local.address, remote.address) else { return };
+        if self.current.checklist.find(local.address, address, remote.protocol).is_some() {
+            return;
+        }
+        let id = self.new_pair_id();
+        let end = End { address, kind: remote.kind, priority: remote.priority };
+        let foundation = PairFoundation::new(foundation, remote.foundation);
+        self.insert(Pair::new(id, local, end, remote.protocol, foundation, now));
+    }
+
+    /// Puts a pair into the checklist. Says whether it is still there.
+    pub(super) fn insert(&mut self, pair: Pair) -> bool {
+        let id = pair.id;
+        let in_use = self.path.map(|path| path.pair);
+        let keep = self.current.selected.or(in_use);
+        let gone = self.current.checklist.insert(pair, self.role, self.config.max_pairs, keep);
+        if let Some(gone) = gone {
+            self.stats.pairs_discarded += 1;
+            self.current.forget(gone);
+        }
+        gone != Some(id)
+    }
+
+    /// Pairs that were learned from checks take over what signalling says of their remote candidate
+    /// (RFC 8838 §11).
+    fn adopt(&mut self, remote: Remote) {
+        self.current.checklist.update_remote(remote.address, |pair| {
+            pair.remote.kind = remote.kind;
+            pair.remote.priority = remote.priority;
+        });
+        self.current.checklist.sort(self.role);
+    }
+}
+
+/// The address to reach `remote` at from `local`, if they go together (RFC 8445 §6.1.2.2): the same IP version,
+/// and link-local only with link-local, on the local one's link.
+fn fitting(local: SocketAddr, remote: SocketAddr) -> Option<SocketAddr> {
+    match (local, remote) {
+        (SocketAddr::V4(_), SocketAddr::V4(_)) => Some(remote),
+        (SocketAddr::V6(local), SocketAddr::V6(mut remote)) => {
+            let links = [local.ip().is_unicast_link_local(), remote.ip().is_unicast_link_local()];
+            if links == [true, true] {
+                remote.set_scope_id(local.scope_id());
+            }
+            (links[0] == links[1]).then_some(remote.into())
+        }
+        _ => None,
+    }
+}
+
+/// What a peer-reflexive candidate is worth when nobody said.
+pub(super) fn default_priority() -> u32 {
+    priority(crate::types::candidate::CandidateKind::PeerReflexive.preference(), 0, 1)
+}

@@ -1,0 +1,160 @@
+//! Nominating and selecting (RFC 8445 §8).
+
+use std::time::{Duration, Instant};
+
+use super::ConnectionState;
+use super::agent::Agent;
+use super::config::{CONCLUSION, MIN_RTO};
+use super::pair::{Pair, PairId, PairState};
+use crate::types::setup::IceRole;
+
+/// The least time that a controlling agent gives better pairs to become valid.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
+
+impl Agent {
+    /// Nominates the best valid pair if it is time to (see [`Agent`]), or sees to it that it will be.
+    pub(super) fn consider_nomination(&mut self, now: Instant) {
+        if self.config.lite || self.is_inert() {
+            return;
+        }
+        if self.current.selected.is_some() {
+            self.consider_another_pair(now);
+            return;
+        }
+        if self.role == IceRole::Controlled || self.current.nominating.is_some() {
+            return;
+        }
+        let Some(best) = self.current.checklist.best_valid() else { return };
+        let (id, due) = (best.id, self.nomination_due(best));
+        match due {
+            Some(due) if due > now => self.timers.nomination.arm(due),
+            _ => self.nominate(now, id),
+        }
+    }
+
+    /// RFC 8445 §8.1.1 allows one nomination in a session. When the selected pair has died and another one lives,
+    /// as it happens when a NAT forgets a mapping, a second one is what browsers do, and better than waiting for
+    /// somebody to restart. The controlled end may be the only one to notice; then it goes over by itself: that
+    /// its check was answered there is consent (RFC 7675 §5.1).
+    fn consider_another_pair(&mut self, now: Instant) {
+        if self.current.state != ConnectionState::Disconnected {
+            return;
+        }
+        let Some(id) = self.living_spare(now) else { return };
+        match self.role {
+            IceRole::Controlling if self.current.nominating.is_none() => self.nominate(now, id),
+            IceRole::Controlling => {}
+            IceRole::Controlled => self.on_nominated(now, id),
+        }
+    }
+
+    /// When `best` is to be nominated if nothing better comes; `None`: at once.
+    fn nomination_due(&self, best: &Pair) -> Option<Instant> {
+        let unsettled = |pair: &Pair| {
+            matches!(pair.state, PairState::Frozen | PairState::Waiting | PairState::InProgress)
+        };
+        let better = self.current.checklist.iter().take_while(|pair| pair.id != best.id).any(unsettled);
+        // The direct way may still be on its way through signalling.
+        let hopes = best.is_relayed() && !self.current.end_of_candidates;
+        if !better && !hopes {
+            return None;
+        }
+        let limit = self.config.nomination_wait.max(LEAST_WAIT);
+        let wait = match best.rtt.mean() {
+            Some(rtt) if !best.is_relayed() => (rtt * 3).clamp(LEAST_WAIT, limit),
+            _ => limit,
+        };
+        Some(self.current.valid_since? + wait)
+    }
+
+    /// A valid pair other than the selected one that has just answered.
+    fn living_spare(&self, now: Instant) -> Option<PairId> {
+        let lives = |pair: &&Pair| {
+            let answered =
+                pair.last_response.is_some_and(|at| now.saturating_duration_since(at) < CONCLUSION);
+            pair.is_valid() && answered && Some(pair.id) != self.current.selected
+        };
+        self.current.checklist.iter().find(lives).map(|pair| pair.id)
+    }
+
+    /// Repeats the check of a valid pair, with USE-CANDIDATE (RFC 8445 §8.1.1).
+    fn nominate(&mut self, now: Instant, id: PairId) {
+        self.current.nominating = Some(id);
+        self.current.nominations = 0;
+        self.send_nomination(now, id);
+    }
+
+    /// Sends the nominating check, and sees to its repetition: a new transaction after one round trip with its
+    /// usual deviation, then after twice that, up to a second.
+    fn send_nomination(&mut self, now: Instant, id: PairId) {
+        let timeout = self.current.checklist.pair(id).and_then(|pair| pair.rtt.timeout());
+        let first = timeout.unwrap_or(MIN_RTO).clamp(Duration::from_millis(50), MIN_RTO);
+        let doubled = first.saturating_mul(1 << self.current.nominations.min(5));
+        self.current.nominations += 1;
+        self.timers.nomination.arm(now + doubled.min(Duration::from_secs(1)));
+        self.send_check(now, self.current.id, id, true);
+    }
+
+    /// The nomination was not answered in time, or its time has come.
+    pub(super) fn on_nomination_due(&mut self, now: Instant) {
+        match self.current.nominating {
+            Some(id) => self.send_nomination(now, id),
+            None => self.consider_nomination(now),
+        }
+    }
+
+    /// A valid pair was nominated, by either end. It is selected unless a better one was (RFC 8445 §8.1.1:
+    /// of several, the one with the highest priority) and still lives.
+    pub(super) fn on_nominated(&mut self, now: Instant, id: PairId) {
+        if self.current.nominating == Some(id) {
+            self.current.nominating = None;
+            self.timers.nomination.cancel();
+        }
+        let role = self.role;
+        let Some(pair) = self.current.checklist.pair_mut(id) else { return };
+        pair.nominated = true;
+        let priority = pair.priority(role);
+        let former = self.current.selected.and_then(|former| self.current.checklist.pair(former));
+        let keeps = former.is_some_and(|former| {
+            former.is_valid()
+                && former.priority(role) >= priority
+                && self.current.state != ConnectionState::Disconnected
+        });
+        if keeps || former.is_some_and(|former| former.id == id) {
+            return;
+        }
+        self.current.selected = Some(id);
+        self.current.nominating = None;
+        self.timers.nomination.cancel();
+        self.timers.patience.cancel();
+        self.timers.pace.cancel();
+        self.timers.conclusion.arm(now + CONCLUSION);
+        if self.previous.is_some() {
+            self.timers.retirement.arm_if_idle(now + CONCLUSION);
+        }
+        self.reconsider(now);
+    }
+
+    /// RFC 8445 §8.3.1: some seconds after a pair was selected the others go. One that the peer still uses stays
+    /// as long as it does.
+    pub(super) fn conclude(&mut self, now: Instant) {
+        let Some(selected) = self.current.selected else { return };
+        let is_recent = |pair: &Pair| now.saturating_duration_since(pair.last_heard) < CONCLUSION;
+        self.current.retain_pairs(|pair| pair.id == selected || is_recent(pair));
+        if self.current.checklist.len() > 1 {
+            self.timers.conclusion.arm(now + CONCLUSION);
+        }
+    }
+
+    /// Two lite agents check nothing: the best pair is the one (RFC 8445 §8.2).
+    pub(super) fn conclude_between_lites(&mut self, now: Instant) {
+        if !self.config.lite || !self.is_remote_lite() || self.current.selected.is_some() {
+            return;
+        }
+        let Some(id) = self.current.checklist.iter().next().map(|pair| pair.id) else { return };
+        if let Some(pair) = self.current.checklist.pair_mut(id) {
+            pair.state = PairState::Succeeded;
+        }
+        self.on_nominated(now, id);
+    }
+}

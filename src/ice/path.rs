@@ -1,0 +1,159 @@
+//! Where data goes, and whether the peer still wants it (RFC 7675, RFC 8445 §12).
+
+use std::time::{Duration, Instant};
+
+use super::agent::Agent;
+use super::config::{DISCONNECTED_AFTER, MIN_RTO};
+use super::generation::GenerationId;
+use super::pair::{Pair, PairId};
+use super::{ConnectionState, Path};
+use crate::time::Timer;
+
+/// Consent to send on the path in use.
+#[derive(Debug, Default)]
+pub(super) struct Consent {
+    /// The pair that it is for.
+    pub(super) of: Option<(GenerationId, PairId)>,
+    /// Checks sent since the last answer.
+    unanswered: u32,
+    /// The next check.
+    pub(super) next: Timer,
+    /// The end of consent, unless it is renewed.
+    pub(super) expiry: Timer,
+}
+
+impl Pair {
+    pub(super) fn path(&self) -> Path {
+        Path {
+            pair: self.id,
+            local: self.local.address,
+            remote: self.remote.address,
+            protocol: self.protocol,
+            local_kind: self.local.kind,
+            remote_kind: self.remote.kind,
+            rtt: self.rtt.mean(),
+        }
+    }
+}
+
+impl Agent {
+    /// Chooses the path anew, and what follows from it: consent and state.
+    pub(super) fn reconsider(&mut self, now: Instant) {
+        if self.is_inert() {
+            return;
+        }
+        let chosen = self.choose();
+        let changed = chosen != self.consent.of;
+        self.path = chosen.and_then(|(g, id)| Some(self.generation(g)?.checklist.pair(id)?.path()));
+        if changed {
+            self.consent = Consent { of: chosen, ..Consent::default() };
+            self.facts.path_changed(self.path);
+            if let Some((generation, id)) = chosen {
+                self.begin_consent(now, generation, id);
+            }
+        }
+        self.update_state();
+    }
+
+    /// RFC 8445 §12.1: the selected pair; during a restart the former one, until a new one is selected; before
+    /// any was selected, the best valid one.
+    fn choose(&self) -> Option<(GenerationId, PairId)> {
+        let selected = self.current.selected.map(|id| (self.current.id, id));
+        let usable = |g: &super::generation::Generation| g.usable_pair().map(|id| (g.id, id));
+        let former =
+            || self.previous.as_deref().filter(|g| g.state != ConnectionState::Failed).and_then(usable);
+        selected.or_else(former).or_else(|| usable(&self.current))
+    }
+
+    fn update_state(&mut self) {
+        let of_current = self.consent.of.is_some_and(|(generation, _)| generation == self.current.id);
+        let silent = of_current && self.consent.unanswered > DISCONNECTED_AFTER;
+        let state = match () {
+            () if silent => ConnectionState::Disconnected,
+            () if self.current.selected.is_some() => ConnectionState::Completed,
+            () if self.current.usable_pair().is_some() => ConnectionState::Connected,
+            () if self.current.remote.is_some() => ConnectionState::Checking,
+            () => ConnectionState::New,
+        };
+        if matches!(state, ConnectionState::Connected | ConnectionState::Completed) {
+            self.timers.patience.cancel();
+        }
+        self.enter(state);
+    }
+
+    // ----- consent -----
+
+    /// Consent for a new path counts from when its pair was last answered.
+    fn begin_consent(&mut self, now: Instant, generation: GenerationId, id: PairId) {
+        let Some(pair) = self.generation(generation).and_then(|g| g.checklist.pair(id)) else { return };
+        let granted = pair.last_response.unwrap_or(pair.last_heard).min(now);
+        // Two lite agents cannot ask each other.
+        if self.config.lite && self.is_remote_lite() {
+            return;
+        }
+        self.consent.expiry.arm(granted + self.config.consent_timeout);
+        if !self.config.lite {
+            let next = granted + self.consent_interval();
+            self.consent.next.arm(next.max(now));
+        }
+    }
+
+    /// RFC 7675 §5.1: 0.8 to 1.2 times the basic period.
+    fn consent_interval(&mut self) -> Duration {
+        let basic = self.config.consent_interval;
+        let spread = u64::try_from((basic * 2 / 5).as_micros()).unwrap_or(0);
+        basic * 4 / 5 + Duration::from_micros(self.rng.below(spread))
+    }
+
+    /// Asks for consent.
+    ///
+    /// RFC 7675 §5.1 has checks 4 to 6 s apart. When one is not answered in time the following ones leave at the
+    /// pace of connectivity checks (half a second, then a second): on a lossy path six checks in 30 s would too
+    /// often all be lost.
+    pub(super) fn check_consent(&mut self, now: Instant) {
+        let Some((generation, id)) = self.consent.of else { return };
+        let Some(pair) = self.generation(generation).and_then(|g| g.checklist.pair(id)) else { return };
+        let rto = pair.rtt.timeout().unwrap_or(MIN_RTO).max(MIN_RTO);
+        let longest = rto.max(Duration::from_secs(1));
+        let wait = if self.consent.unanswered == 0 { rto } else { (rto * 2).min(longest) };
+        self.consent.unanswered += 1;
+        self.consent.next.arm(now + wait);
+        self.send_check(now, generation, id, false);
+        self.update_state();
+        self.consider_nomination(now);
+    }
+
+    /// An authentic answer came over a pair; for a lite agent, a request.
+    pub(super) fn renew_consent(&mut self, now: Instant, generation: GenerationId, id: PairId) {
+        if self.consent.of != Some((generation, id)) {
+            return;
+        }
+        self.consent.unanswered = 0;
+        self.consent.expiry.arm(now + self.config.consent_timeout);
+        if !self.config.lite {
+            let next = now + self.consent_interval();
+            self.consent.next.arm(next);
+        }
+    }
+
+    /// Consent ran out or was revoked: nothing is sent over the pair any more, in this generation
+    /// (RFC 7675 §5.1).
+    pub(super) fn on_consent_lost(&mut self, now: Instant) {
+        let Some((generation, id)) = std::mem::take(&mut self.consent).of else { return };
+        tracing::debug!("consent lost");
+        if generation != self.current.id {
+            self.previous = None;
+            self.path = None;
+            self.facts.path_changed(None);
+            self.reconsider(now);
+            return;
+        }
+        let was_selected = self.current.selected == Some(id);
+        self.current.fail(id);
+        if was_selected || self.current.usable_pair().is_none() {
+            self.fail();
+        } else {
+            self.reconsider(now);
+        }
+    }
+}
