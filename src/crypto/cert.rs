@@ -109,7 +109,7 @@ impl Identity {
         private: PrivateKey,
     ) -> Result<Self, IdentityError> {
         let own = chain.first().ok_or(IdentityError::NoCertificate)?;
-        if public_key(own)? != private.public_key()? {
+        if public_key(own)? != *private.public_key() {
             return Err(IdentityError::Mismatch);
         }
         let signer = backend.signing_key(&private)?;

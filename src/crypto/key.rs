@@ -12,6 +12,7 @@ use crate::rng::Rng;
 /// A private key for signing: ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits.
 pub struct PrivateKey {
     pub(super) kind: Kind,
+    public: PublicKey,
     encoding: Encoding,
     der: Zeroizing<Vec<u8>>,
 }
@@ -50,7 +51,7 @@ impl PrivateKey {
         };
         let document = secret.to_pkcs8_der().map_err(|_| CryptoError::BadPrivateKey)?;
         let der = Zeroizing::new(document.as_bytes().to_vec());
-        Ok(PrivateKey { kind: Kind::P256(secret), encoding: Encoding::Pkcs8, der })
+        Self::new(Kind::P256(secret), Encoding::Pkcs8, der)
     }
 
     /// Reads a key from its DER.
@@ -67,7 +68,17 @@ impl PrivateKey {
             Encoding::Pkcs1 => RsaKeyPair::from_der(der).map(|_| Kind::Rsa).ok(),
         };
         let kind = kind.ok_or(CryptoError::BadPrivateKey)?;
-        Ok(PrivateKey { kind, encoding, der: Zeroizing::new(der.to_vec()) })
+        Self::new(kind, encoding, Zeroizing::new(der.to_vec()))
+    }
+
+    fn new(kind: Kind, encoding: Encoding, der: Zeroizing<Vec<u8>>) -> Result<Self, CryptoError> {
+        let public = match &kind {
+            Kind::P256(key) => PublicKey::new(KeyAlgorithm::EcdsaP256, &key.public_key().to_sec1_bytes()),
+            Kind::P384(key) => PublicKey::new(KeyAlgorithm::EcdsaP384, &key.public_key().to_sec1_bytes()),
+            Kind::Ed25519 => PublicKey::new(KeyAlgorithm::Ed25519, ed25519(&der)?.public_key().as_ref()),
+            Kind::Rsa => PublicKey::new(KeyAlgorithm::Rsa, rsa(encoding, &der)?.public_key().as_ref()),
+        };
+        Ok(PrivateKey { kind, public, encoding, der })
     }
 
     /// The encoding of [`PrivateKey::der`].
@@ -81,29 +92,32 @@ impl PrivateKey {
     }
 
     /// The public half.
-    pub(super) fn public_key(&self) -> Result<PublicKey, CryptoError> {
-        Ok(match &self.kind {
-            Kind::P256(key) => PublicKey::new(KeyAlgorithm::EcdsaP256, &key.public_key().to_sec1_bytes()),
-            Kind::P384(key) => PublicKey::new(KeyAlgorithm::EcdsaP384, &key.public_key().to_sec1_bytes()),
-            Kind::Ed25519 => PublicKey::new(KeyAlgorithm::Ed25519, self.ed25519()?.public_key().as_ref()),
-            Kind::Rsa => PublicKey::new(KeyAlgorithm::Rsa, self.rsa()?.public_key().as_ref()),
-        })
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public
     }
 
     /// *ring*'s form of an Ed25519 key.
     pub(super) fn ed25519(&self) -> Result<Ed25519KeyPair, CryptoError> {
-        // RFC 8410 §7: OpenSSL writes version 1, which lacks the public half.
-        Ed25519KeyPair::from_pkcs8_maybe_unchecked(&self.der).map_err(|_| CryptoError::BadPrivateKey)
+        ed25519(&self.der)
     }
 
     /// *ring*'s form of an RSA key.
     pub(super) fn rsa(&self) -> Result<RsaKeyPair, CryptoError> {
-        let key = match self.encoding {
-            Encoding::Pkcs1 => RsaKeyPair::from_der(&self.der),
-            Encoding::Pkcs8 | Encoding::Sec1 => RsaKeyPair::from_pkcs8(&self.der),
-        };
-        key.map_err(|_| CryptoError::BadPrivateKey)
+        rsa(self.encoding, &self.der)
     }
+}
+
+fn ed25519(der: &[u8]) -> Result<Ed25519KeyPair, CryptoError> {
+    // RFC 8410 §7: OpenSSL writes version 1, which lacks the public half.
+    Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| CryptoError::BadPrivateKey)
+}
+
+fn rsa(encoding: Encoding, der: &[u8]) -> Result<RsaKeyPair, CryptoError> {
+    let key = match encoding {
+        Encoding::Pkcs1 => RsaKeyPair::from_der(der),
+        Encoding::Pkcs8 | Encoding::Sec1 => RsaKeyPair::from_pkcs8(der),
+    };
+    key.map_err(|_| CryptoError::BadPrivateKey)
 }
 
 /// Finds the kind by trying: each reader refuses another kind's object identifier at once.

@@ -160,7 +160,7 @@ impl fmt::Debug for Ephemeral {
 
 /// A signing key of *ring*; the other back end uses those that draw nothing.
 pub(super) fn signing_key(key: &PrivateKey) -> Result<Box<dyn SigningKey>, CryptoError> {
-    let public = key.public_key()?;
+    let public = key.public_key().clone();
     let signer = match &key.kind {
         Kind::P256(secret) => {
             let secret = Zeroizing::new(<[u8; 32]>::from(secret.to_bytes()));
@@ -315,7 +315,7 @@ mod tests {
     fn a_wiped_ecdsa_key_signs_for_nobody() {
         let mut rng = Rng::new([1; 32], Stream::Certificate);
         let private = PrivateKey::generate(&mut rng).unwrap();
-        let public = private.public_key().unwrap();
+        let public = private.public_key().clone();
         let Kind::P256(secret) = &private.kind else { panic!("P-256 was asked for") };
         let bytes = <[u8; 32]>::from(secret.to_bytes());
         let key = ecdsa_key(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, &bytes, public.as_bytes()).unwrap();

@@ -52,7 +52,7 @@ impl Backend for Rust {
             Kind::P384(secret) => Signer::P384(secret.into()),
             Kind::Ed25519 | Kind::Rsa => return ring::signing_key(key),
         };
-        Ok(Box::new(EcdsaKey { public: key.public_key()?, signer }))
+        Ok(Box::new(EcdsaKey { public: key.public_key().clone(), signer }))
     }
 }
 

@@ -716,7 +716,7 @@ fn key_memory_is_wiped_on_drop() {
     wipes::<Zeroizing<Box<[u8]>>>();
     wipes::<aes::Aes128Enc>();
     wipes::<aes::Aes256Enc>();
-    wipes::<sha1::Sha1>();
+    wipes::<HmacSha1Key>();
     wipes::<x25519_dalek::StaticSecret>();
     wipes::<x25519_dalek::SharedSecret>();
     wipes::<p256::SecretKey>();
