@@ -4,6 +4,11 @@
 
 pub(crate) mod chunk;
 mod config;
+#[allow(dead_code)] // Composed by the association.
+mod rx;
+mod streams;
+#[allow(dead_code)] // Composed by the association.
+mod tx;
 mod types;
 
 pub use config::{Config, Congestion, InvalidConfig};

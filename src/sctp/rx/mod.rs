@@ -1,0 +1,557 @@
+//! The receiving half: from DATA and I-DATA chunks to messages in order (RFC 9260 §6.2 to §6.6, RFC 8260 §2.2).
+//!
+//! ```text
+//! chunk -> Tracker (seen before? within reach?) -> window -> stream -> next in order and whole: event
+//!                                                               \--> Runs: waits for its neighbours
+//! ```
+//!
+//! What waits here counts in the receive window, its overhead too, until the event that hands it out is pulled.
+
+mod runs;
+mod tracker;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::types::ids::StreamId;
+use crate::wire::serial::Serial32;
+
+use super::chunk::data::DataChunk;
+use super::chunk::forward_tsn::Skipped;
+use super::streams::Streams;
+use super::types::{Delivery, Event};
+use runs::{FRAGMENT_OVERHEAD, Fragment, Run, Runs};
+use tracker::{Tracker, Verdict};
+
+/// The peer did what no implementation may do: the association is aborted with these words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Violation(pub(super) &'static str);
+
+/// How sequence numbers are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbering {
+    /// SSNs of 16 bits, fragments by TSN.
+    Data,
+    /// MIDs of 32 bits, fragments by FSN.
+    Interleaved,
+}
+
+/// What is accepted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes of the receive window, overhead of chunks included. Filling gaps may take a quarter more.
+    pub(super) window: usize,
+    /// Bytes of the longest message that is put together.
+    pub(super) max_message_size: usize,
+    /// Streams that may have state at the same time.
+    pub(super) max_streams: usize,
+}
+
+/// One incoming stream.
+#[derive(Debug)]
+struct Inbound {
+    /// The next ordered message, unwrapped.
+    next: u64,
+    /// The highest unordered message seen, unwrapped.
+    highest_unordered: u64,
+    ordered: Runs,
+    unordered: Runs,
+    delivery: Delivery,
+    /// With pieces: the index behind what was handed out of message `next`, and its identifier.
+    partial: Option<(u64, u32)>,
+}
+
+impl Inbound {
+    fn new() -> Self {
+        Inbound {
+            next: 0,
+            highest_unordered: 0,
+            ordered: Runs::default(),
+            unordered: Runs::default(),
+            delivery: Delivery::Whole,
+            partial: None,
+        }
+    }
+}
+
+/// The receiving half of an association.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    tracker: Tracker,
+    limits: Limits,
+    numbering: Numbering,
+    streams: Streams<Inbound>,
+    events: VecDeque<Event>,
+    /// Bytes held by runs and by events, overhead included.
+    held: usize,
+    /// The unwrapped cumulative TSN, so that TSNs give ordered places.
+    cumulative: u64,
+    /// Length of the last message that was put together: what the next one is expected to need.
+    expected: usize,
+    /// Whether the packet in work asked for a SACK at once, and whether it carried DATA at all.
+    packet: Option<Urgency>,
+    /// The window that the last SACK announced.
+    announced: usize,
+    /// Chunks that were dropped: no room, out of reach, or contradicting.
+    pub(super) dropped: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    Normal,
+    Immediate,
+}
+
+impl Receiver {
+    pub(super) fn new(limits: Limits) -> Self {
+        Receiver {
+            tracker: Tracker::new(),
+            limits,
+            numbering: Numbering::Data,
+            streams: Streams::default(),
+            events: VecDeque::new(),
+            held: 0,
+            cumulative: 0,
+            expected: 0,
+            packet: None,
+            announced: limits.window,
+            dropped: 0,
+        }
+    }
+
+    /// The peer's first TSN is known, and whether it sends I-DATA. Also starts anew after a restart; what was
+    /// handed out already stays to be pulled.
+    pub(super) fn start(&mut self, initial: Serial32, interleaving: bool) {
+        self.tracker.start(initial);
+        self.numbering = if interleaving { Numbering::Interleaved } else { Numbering::Data };
+        self.cumulative = u64::from(initial.previous().0) | 1 << 32;
+        let deliveries: Vec<_> = self.streams.iter().map(|(id, s)| (id, s.delivery)).collect();
+        self.streams = Streams::default();
+        self.held = self.events.iter().map(event_cost).sum();
+        for (stream, delivery) in deliveries {
+            self.set_delivery(stream, delivery);
+        }
+    }
+
+    /// Says how the messages of a stream are handed out from now on.
+    pub(super) fn set_delivery(&mut self, stream: StreamId, delivery: Delivery) {
+        if delivery == Delivery::Whole && self.streams.get(stream).is_none() {
+            return;
+        }
+        if let Some(inbound) = self.streams.get_or_insert(stream, self.limits.max_streams, Inbound::new) {
+            inbound.delivery = delivery;
+        }
+    }
+
+    /// Takes a chunk in. Its fate is not the caller's concern, unless it breaks the protocol.
+    pub(super) fn on_data(&mut self, chunk: DataChunk<Bytes>) -> Result<(), Violation> {
+        if chunk.payload.is_empty() {
+            // RFC 9260 §6.2: No User Data.
+            return Err(Violation("DATA without user data"));
+        }
+        let urgency = if chunk.immediate { Urgency::Immediate } else { Urgency::Normal };
+        if self.packet != Some(Urgency::Immediate) {
+            self.packet = Some(urgency);
+        }
+        let room = match self.tracker.verdict(chunk.tsn) {
+            Verdict::Duplicate => {
+                self.tracker.mark_duplicate(chunk.tsn);
+                return Ok(());
+            }
+            Verdict::OutOfReach => return self.refuse(),
+            Verdict::Extends => self.limits.window,
+            // A full window behind a gap must not keep the gap from closing (RFC 9260 §6.1 B).
+            Verdict::Fills => self.limits.window + self.limits.window / 4,
+        };
+        // With nothing to hand out, the next chunk in order is the only way forward.
+        let is_next = chunk.tsn == self.tracker.cumulative().next();
+        let room = if is_next { self.limits.window + self.limits.window / 4 } else { room };
+        if self.held + chunk.payload.len() + FRAGMENT_OVERHEAD > room {
+            return self.refuse();
+        }
+        let limit = self.limits.max_streams;
+        self.tracker.mark(chunk.tsn);
+        self.cumulative = unwrap(self.cumulative, self.tracker.cumulative().0);
+        if self.streams.get_or_insert(chunk.stream, limit, Inbound::new).is_none() {
+            // RFC 9260 §6.5: the TSN counts as received, the data is discarded.
+            self.dropped += 1;
+            return Ok(());
+        }
+        if chunk.unordered { self.on_unordered(chunk) } else { self.on_ordered(chunk) }
+    }
+
+    /// Not kept, so not acknowledged; the SACK tells the peer.
+    fn refuse(&mut self) -> Result<(), Violation> {
+        self.dropped += 1;
+        self.packet = Some(Urgency::Immediate);
+        Ok(())
+    }
+
+    fn on_ordered(&mut self, chunk: DataChunk<Bytes>) -> Result<(), Violation> {
+        let Some(inbound) = self.streams.get_mut(chunk.stream) else { return Ok(()) };
+        let message = match self.numbering {
+            Numbering::Data => unwrap16(inbound.next, chunk.ssn_or_mid),
+            Numbering::Interleaved => unwrap(inbound.next, chunk.ssn_or_mid),
+        };
+        if message < inbound.next {
+            // A message of before: its TSN is new, so the peer is confused, not we.
+            self.dropped += 1;
+            return Ok(());
+        }
+        let is_whole = chunk.beginning && chunk.ending;
+        if is_whole && message == inbound.next && inbound.partial.is_none() {
+            inbound.next += 1;
+            let drain = !inbound.ordered.is_empty();
+            let is_piece = inbound.delivery == Delivery::Pieces;
+            self.hand_out(chunk.stream, chunk.ppid, chunk.payload, is_piece.then_some(true));
+            if drain {
+                self.drain(chunk.stream);
+            }
+            return Ok(());
+        }
+        let stream = chunk.stream;
+        let fragment = self.fragment(message, chunk);
+        self.insert(stream, &fragment, Order::Ordered)?;
+        self.drain(stream);
+        Ok(())
+    }
+
+    fn on_unordered(&mut self, chunk: DataChunk<Bytes>) -> Result<(), Violation> {
+        let stream = chunk.stream;
+        let Some(inbound) = self.streams.get_mut(stream) else { return Ok(()) };
+        let is_piece = (inbound.delivery == Delivery::Pieces).then_some(true);
+        if chunk.beginning && chunk.ending {
+            self.hand_out(stream, chunk.ppid, chunk.payload, is_piece);
+            return Ok(());
+        }
+        let message = match self.numbering {
+            // RFC 9260 §6.6: no SSN; fragments of a message have neighbouring TSNs.
+            Numbering::Data => 0,
+            Numbering::Interleaved => {
+                let message = unwrap(inbound.highest_unordered, chunk.ssn_or_mid);
+                inbound.highest_unordered = inbound.highest_unordered.max(message);
+                message
+            }
+        };
+        let fragment = self.fragment(message, chunk);
+        if let Some(run) = self.insert(stream, &fragment, Order::Unordered)? {
+            self.hand_out_run(stream, run, is_piece);
+        }
+        Ok(())
+    }
+
+    fn fragment(&self, message: u64, chunk: DataChunk<Bytes>) -> Fragment {
+        let index = match self.numbering {
+            Numbering::Data => unwrap(self.cumulative, chunk.tsn.0),
+            Numbering::Interleaved => u64::from(chunk.fsn),
+        };
+        Fragment {
+            place: (message, index),
+            is_first: chunk.beginning,
+            is_last: chunk.ending,
+            ppid: chunk.ppid,
+            payload: chunk.payload,
+        }
+    }
+
+    /// Puts a fragment among its neighbours. An unordered message that is complete is handed back; ordered ones
+    /// wait for [`drain`](Self::drain), because their turn may not have come.
+    fn insert(
+        &mut self,
+        stream: StreamId,
+        fragment: &Fragment,
+        order: Order,
+    ) -> Result<Option<Run>, Violation> {
+        let max = self.limits.max_message_size;
+        // Only a lone message gets the room that the last one needed: many that begin must not add up.
+        let capacity = if self.held == 0 { self.expected } else { 0 };
+        let Some(inbound) = self.streams.get_mut(stream) else { return Ok(None) };
+        let is_whole_message = inbound.delivery == Delivery::Whole || order == Order::Unordered;
+        let runs = match order {
+            Order::Ordered => &mut inbound.ordered,
+            Order::Unordered => &mut inbound.unordered,
+        };
+        if is_whole_message && runs.len_at(fragment.place) + fragment.payload.len() > max {
+            return Err(Violation("message larger than max-message-size"));
+        }
+        let complete = match runs.insert(fragment, capacity) {
+            Ok(complete) => complete,
+            Err(_) => {
+                self.dropped += 1;
+                return Ok(None);
+            }
+        };
+        self.held += fragment.payload.len() + FRAGMENT_OVERHEAD;
+        if order == Order::Ordered
+            && let Some(run) = complete
+        {
+            // Whether its turn has come is for `drain` to see.
+            runs.put_back(fragment.place.0, run);
+            return Ok(None);
+        }
+        Ok(complete)
+    }
+
+    /// Hands out what has become next in order on a stream.
+    fn drain(&mut self, stream: StreamId) {
+        loop {
+            let Some(inbound) = self.streams.get_mut(stream) else { return };
+            let next = inbound.next;
+            match inbound.delivery {
+                Delivery::Whole if inbound.partial.is_none() => {
+                    let Some(run) = inbound.ordered.take_complete(next) else { return };
+                    inbound.next += 1;
+                    self.hand_out_run(stream, run, None);
+                }
+                _ => {
+                    let from = inbound.partial.map(|(index, _)| index);
+                    let Some((run, end)) = inbound.ordered.take_front(next, from) else { return };
+                    let ppid = inbound.partial.map_or(run.ppid, |(_, ppid)| ppid);
+                    let is_last = run.is_last;
+                    inbound.partial = (!is_last).then_some((end, ppid));
+                    inbound.next += u64::from(is_last);
+                    self.held -= run.cost();
+                    self.hand_out(stream, ppid, run.into_bytes(), Some(is_last));
+                }
+            }
+        }
+    }
+
+    fn hand_out_run(&mut self, stream: StreamId, run: Run, piece: Option<bool>) {
+        self.held -= run.cost();
+        self.expected = run.len().min(self.limits.max_message_size);
+        let ppid = run.ppid;
+        self.hand_out(stream, ppid, run.into_bytes(), piece);
+    }
+
+    /// Queues an event: a whole message, or a piece that is the last one or not.
+    fn hand_out(&mut self, stream: StreamId, ppid: u32, data: Bytes, piece: Option<bool>) {
+        let event = match piece {
+            None => Event::Message { stream, ppid, data },
+            Some(is_last) => Event::Piece { stream, ppid, data, is_last },
+        };
+        self.held += event_cost(&event);
+        self.events.push_back(event);
+    }
+
+    /// RFC 3758 §3.6, RFC 8260 §2.3.1: the peer gave up on everything up to `cumulative`.
+    pub(super) fn on_forward_tsn(&mut self, cumulative: Serial32, skips: impl Iterator<Item = Skipped>) {
+        self.packet = Some(Urgency::Immediate);
+        let distance = self.tracker.cumulative().distance_to(cumulative);
+        // Old ones still cause a SACK; ones from nowhere do not move anything.
+        if !(1..=i32::from(u16::MAX)).contains(&distance) {
+            self.tracker.owe_now();
+            return;
+        }
+        self.tracker.skip_to(cumulative);
+        self.cumulative = unwrap(self.cumulative, self.tracker.cumulative().0);
+        for skip in skips {
+            self.skip(skip);
+        }
+        if self.numbering == Numbering::Data {
+            self.drop_unordered_up_to(unwrap(self.cumulative, cumulative.0));
+        }
+    }
+
+    fn skip(&mut self, skip: Skipped) {
+        let Some(inbound) = self.streams.get_or_insert(skip.stream, self.limits.max_streams, Inbound::new)
+        else {
+            return;
+        };
+        if skip.unordered {
+            let last = unwrap(inbound.highest_unordered, skip.ssn_or_mid);
+            self.held -= inbound.unordered.drop_where(|(message, _), _| message <= last);
+            return;
+        }
+        let last = match self.numbering {
+            Numbering::Data => unwrap16(inbound.next, skip.ssn_or_mid),
+            Numbering::Interleaved => unwrap(inbound.next, skip.ssn_or_mid),
+        };
+        if last < inbound.next {
+            return;
+        }
+        // What is complete was given up by the peer for want of our SACK: it is delivered all the same.
+        let mut complete = Vec::new();
+        while inbound.next <= last {
+            let next = inbound.next;
+            match inbound.ordered.first_message() {
+                Some(message) if message <= last => {
+                    inbound.next = message.max(next);
+                    complete.extend(inbound.ordered.take_complete(inbound.next));
+                    let gone = inbound.next;
+                    self.held -= inbound.ordered.drop_where(|(message, _), _| message <= gone);
+                    inbound.next += 1;
+                }
+                _ => inbound.next = last + 1,
+            }
+        }
+        let cut = inbound.partial.take();
+        let is_piece = inbound.delivery == Delivery::Pieces;
+        if let Some((_, ppid)) = cut {
+            self.hand_out(skip.stream, ppid, Bytes::new(), Some(true));
+        }
+        for run in complete {
+            self.hand_out_run(skip.stream, run, is_piece.then_some(true));
+        }
+        self.drain(skip.stream);
+    }
+
+    /// FORWARD-TSN names no unordered messages: their fragments go by TSN.
+    fn drop_unordered_up_to(&mut self, last: u64) {
+        for (_, inbound) in self.streams.iter_mut() {
+            if !inbound.unordered.is_empty() {
+                self.held -= inbound.unordered.drop_where(|(_, index), _| index <= last);
+            }
+        }
+    }
+
+    /// RFC 6525 §5.2.2: the peer's outgoing streams begin anew; an empty list names all of them. The caller has
+    /// made sure that everything sent before has arrived.
+    pub(super) fn on_incoming_reset(&mut self, streams: &[StreamId]) {
+        if streams.is_empty() {
+            let all: Vec<_> = self.streams.iter().map(|(id, _)| id).collect();
+            all.into_iter().for_each(|stream| self.reset(stream));
+        } else {
+            streams.iter().for_each(|&stream| self.reset(stream));
+        }
+    }
+
+    fn reset(&mut self, stream: StreamId) {
+        if let Some(mut inbound) = self.streams.remove(stream) {
+            self.held -= inbound.ordered.drop_where(|_, _| true);
+            self.held -= inbound.unordered.drop_where(|_, _| true);
+        }
+        self.events.push_back(Event::IncomingReset(stream));
+    }
+
+    /// The next message or piece; it leaves the window, which may have to be told to the peer.
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        self.held -= event_cost(&event);
+        if self.events.is_empty() && self.events.capacity() > 256 {
+            self.events = VecDeque::new();
+        }
+        // RFC 9260 §6.2: a window that was nearly closed and has opened again is announced.
+        let open = self.free();
+        if self.announced < self.limits.window / 4 && open >= self.limits.window / 2 {
+            self.tracker.owe_now();
+            self.announced = open;
+        }
+        Some(event)
+    }
+
+    fn free(&self) -> usize {
+        self.limits.window.saturating_sub(self.held)
+    }
+
+    /// Every chunk of a packet has been given: decides when the SACK leaves.
+    pub(super) fn end_of_packet(&mut self, now: Instant) {
+        if let Some(urgency) = self.packet.take() {
+            self.tracker.end_of_packet(now, urgency == Urgency::Immediate);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.tracker.handle_timeout(now);
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.tracker.next_timeout()
+    }
+
+    /// What a SACK has to say, when one is due, or one may ride along; [`on_sack_sent`](Self::on_sack_sent) follows.
+    pub(super) fn sack(&self) -> Sack<'_> {
+        Sack { receiver: self }
+    }
+
+    /// Whether a SACK must leave now.
+    pub(super) fn is_sack_due(&self) -> bool {
+        self.tracker.is_due()
+    }
+
+    /// Whether a SACK is owed, now or soon: it may ride along with other chunks.
+    pub(super) fn is_sack_owed(&self) -> bool {
+        self.tracker.is_owed()
+    }
+
+    /// Makes a SACK due now, for instance while the association shuts down.
+    pub(super) fn owe_sack(&mut self) {
+        self.tracker.owe_now();
+    }
+
+    /// The SACK was written.
+    pub(super) fn on_sack_sent(&mut self) {
+        self.announced = self.free();
+        self.tracker.on_sack_sent();
+    }
+
+    /// The last TSN up to which everything arrived.
+    pub(super) fn cumulative(&self) -> Serial32 {
+        self.tracker.cumulative()
+    }
+
+    /// Bytes held, overhead included.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Ordered,
+    Unordered,
+}
+
+/// What a SACK says (RFC 9260 §3.3.4).
+#[derive(Debug)]
+pub(super) struct Sack<'a> {
+    receiver: &'a Receiver,
+}
+
+impl Sack<'_> {
+    pub(super) fn cumulative(&self) -> Serial32 {
+        self.receiver.tracker.cumulative()
+    }
+
+    /// The advertised receiver window credit in bytes.
+    pub(super) fn window(&self) -> u32 {
+        u32::try_from(self.receiver.free()).unwrap_or(u32::MAX)
+    }
+
+    /// Start and end of each gap block, as offsets from the cumulative TSN.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = (u16, u16)> {
+        self.receiver.tracker.gaps()
+    }
+
+    pub(super) fn gap_count(&self) -> usize {
+        self.receiver.tracker.gap_count()
+    }
+
+    pub(super) fn duplicates(&self) -> &[Serial32] {
+        self.receiver.tracker.duplicates()
+    }
+}
+
+fn event_cost(event: &Event) -> usize {
+    match event {
+        Event::Message { data, .. } | Event::Piece { data, .. } => data.len() + FRAGMENT_OVERHEAD,
+        _ => 0,
+    }
+}
+
+/// The 64-bit number nearest to `base` whose low 32 bits are `value`.
+fn unwrap(base: u64, value: u32) -> u64 {
+    let step = (value.wrapping_sub(base as u32)).cast_signed();
+    base.saturating_add_signed(i64::from(step))
+}
+
+/// The 64-bit number nearest to `base` whose low 16 bits are those of `value`.
+fn unwrap16(base: u64, value: u32) -> u64 {
+    let step = (value as u16).wrapping_sub(base as u16).cast_signed();
+    base.saturating_add_signed(i64::from(step))
+}
+
+#[cfg(test)]
+mod tests;
