@@ -11,6 +11,7 @@ pub mod rtp;
 pub mod sctp;
 pub mod sdp;
 pub mod session;
+pub mod srtp;
 pub mod stun;
 pub mod time;
 pub mod types;
