@@ -6,6 +6,7 @@ pub mod crypto;
 pub mod dtls;
 pub mod ice;
 pub mod packet;
+pub mod payload;
 pub mod rng;
 pub mod rtp;
 pub mod sctp;
