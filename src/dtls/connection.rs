@@ -161,10 +161,14 @@ impl Connection {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let Phase::Handshaking(handshake) = &mut self.phase else { return };
-        match handshake.handle_timeout(now) {
+        let outside = Outside {
+            records: &mut self.records,
+            fingerprints: &self.fingerprints,
+            key_log: &mut self.key_log,
+        };
+        match handshake.handle_timeout(now, outside) {
             Expired::Nothing => {}
-            Expired::Patience => self.on_closed(CloseReason::HandshakeTimeout),
-            Expired::Alert(description) => self.on_closed(CloseReason::Alert(description)),
+            Expired::Closed(reason) => self.on_closed(reason),
         }
     }
 
@@ -457,7 +461,12 @@ impl Connection {
         for fragment in fragments(body) {
             let Phase::Handshaking(handshake) = &mut self.phase else { return };
             let Ok(fragment) = fragment else { return count(&mut self.stats.malformed) };
-            let event = handshake.handle_fragment(now, epoch, &fragment);
+            let outside = Outside {
+                records: &mut self.records,
+                fingerprints: &self.fingerprints,
+                key_log: &mut self.key_log,
+            };
+            let event = handshake.handle_fragment(now, epoch, &fragment, outside);
             self.on_event(event);
             self.step(now);
         }
@@ -484,6 +493,7 @@ impl Connection {
             Event::Dropped(Drop::Malformed) => count(&mut self.stats.malformed),
             Event::Dropped(Drop::Unexpected) => count(&mut self.stats.unexpected),
             Event::Dropped(Drop::NoRoom) => count(&mut self.stats.no_room),
+            Event::Doubted(alert) => self.alert = Some(Alert::fatal(alert)),
             Event::Connected(connected) => self.on_connected(*connected),
             Event::Failed(error) => self.fail(error),
         }

@@ -60,6 +60,18 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// Whether the two ends have nothing in common, which no repetition changes.
+    pub(crate) fn is_incompatibility(self) -> bool {
+        matches!(
+            self,
+            HandshakeError::Version
+                | HandshakeError::NoCommonSuite
+                | HandshakeError::NoCommonGroup
+                | HandshakeError::NoCommonSignature
+                | HandshakeError::NoExtendedMasterSecret
+        )
+    }
+
     /// What the peer is told.
     pub fn alert(self) -> AlertDescription {
         match self {

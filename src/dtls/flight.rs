@@ -191,6 +191,13 @@ impl Retransmission {
         quiet
     }
 
+    /// The peer will not answer: do not wait for longer than the first interval.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        if self.timer.is_armed() {
+            self.timer.arm_no_later_than(now + self.first / 2);
+        }
+    }
+
     fn on_sent(&mut self, now: Instant) {
         self.sent = Some(now);
         self.timer.arm(now + self.backoff.step());

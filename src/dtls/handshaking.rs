@@ -7,6 +7,15 @@
 //! ```
 //!
 //! All of it is one allocation, dropped when the handshake is over.
+//!
+//! # Doubt
+//!
+//! Before the Finished nothing is authentic: a stranger who knows the addresses, or a bit that flips on a link
+//! without checksums, can put a wrong message into a true handshake. So a message in the clear that fails is not
+//! the end. The client waits for the server's flight again; at every third failure it begins anew with another hello; the server takes
+//! another hello, which a client that gave up its first one sends. A failure is believed when it comes again
+//! (nothing in common twice, the same wrong certificate twice, anything at all eight times), or when nothing
+//! follows it for two seconds.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,15 +25,16 @@ use bytes::BytesMut;
 
 use super::alert::AlertDescription;
 use super::config::Config;
-use super::error::HandshakeError;
+use super::error::{CloseReason, HandshakeError};
 use super::flight::{Flight, Retransmission};
 use super::handshake::{Fragment, HandshakeType, Message, written};
 use super::peer::Verdict;
-use super::reassembly::{Inserted, Reassembly};
+use super::reassembly::{Inserted, MAX_BUFFERED, Reassembly, Whole};
 use super::record::{ContentType, Records};
 use super::session::Session;
 use super::transcript::Transcript;
 use super::{peer, v12};
+use crate::crypto::hash::{Digest, HashAlgorithm};
 use crate::rng::Rng;
 use crate::time::{Timer, earliest};
 use crate::types::fingerprint::Fingerprint;
@@ -35,8 +45,20 @@ use crate::wire::writer::Writer;
 /// Records of the next epoch that are kept until there are keys for them, or until the handshake is over.
 const MAX_EARLY: usize = 16;
 
-/// After an alert that anyone may have forged, the handshake gets this long to prove that it goes on.
-const ALERT_GRACE: Duration = Duration::from_secs(1);
+/// Bytes of such records.
+const MAX_EARLY_BYTES: usize = 12 * 1024;
+
+/// Bytes of a second hello that is put together beside the first.
+const MAX_REPEATED_HELLO: usize = 6 * 1024;
+
+/// After a failure that anyone may have forged, the handshake gets this long to prove that it goes on.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How many failures of any kind end a handshake.
+const MAX_FAILURES: u8 = 8;
+
+/// How many different hellos a server answers.
+const MAX_HELLOS: u8 = 8;
 
 /// What a step of the handshake works with.
 pub(crate) struct Context<'a> {
@@ -129,6 +151,8 @@ pub(crate) enum Event {
     None,
     /// Input was dropped.
     Dropped(Drop),
+    /// Something failed that may be forged: the peer is told, and may begin anew.
+    Doubted(AlertDescription),
     /// The handshake is over and the peer is who it should be.
     Connected(Box<Connected>),
     /// The handshake failed.
@@ -163,12 +187,29 @@ pub(crate) struct Handshake {
     state: Option<State>,
     transcript: Transcript,
     reassembly: Reassembly,
+    /// A client's hello that comes again: the same, or another one.
+    repeated_hello: Reassembly,
     outgoing: Outgoing,
     /// Whole records, still sealed.
     early: VecDeque<BytesMut>,
     timers: Timers,
-    /// An unauthenticated fatal alert that may be true.
-    suspected: Option<AlertDescription>,
+    doubts: Doubts,
+}
+
+/// What went wrong and may be forged.
+#[derive(Debug, Default)]
+struct Doubts {
+    failures: u8,
+    /// Hellos that were answered, or sent anew.
+    hellos: u8,
+    /// The hello that is being answered.
+    hello: Option<Digest>,
+    /// The last failure and the hash of the message that brought it.
+    last: Option<(HandshakeError, Digest)>,
+    /// Why the connection ends, if nothing follows.
+    reason: Option<CloseReason>,
+    /// The peer said that it gave up: when the flight is due again, another hello takes its place.
+    is_given_up: bool,
 }
 
 #[derive(Debug)]
@@ -182,9 +223,8 @@ struct Timers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expired {
     Nothing,
-    Patience,
-    /// Nothing followed an unauthenticated alert.
-    Alert(AlertDescription),
+    /// The handshake ends.
+    Closed(CloseReason),
 }
 
 impl Handshake {
@@ -199,7 +239,8 @@ impl Handshake {
             role,
             state: Some(state),
             transcript: Transcript::default(),
-            reassembly: Reassembly::default(),
+            reassembly: Reassembly::new(0, MAX_BUFFERED),
+            repeated_hello: Reassembly::new(0, MAX_REPEATED_HELLO),
             outgoing: Outgoing::default(),
             early: VecDeque::new(),
             timers: Timers {
@@ -207,7 +248,7 @@ impl Handshake {
                 patience: Timer::new(),
                 suspicion: Timer::new(),
             },
-            suspected: None,
+            doubts: Doubts::default(),
         }
     }
 
@@ -219,40 +260,103 @@ impl Handshake {
         self.timers.patience.arm(now + self.config.patience);
         self.timers.retransmission = Retransmission::new(rtt);
         match self.role {
-            DtlsRole::Client => self.step(now, outside, |state, context| match state {
-                State::Client12(state) => lift(state.start(context), State::Client12),
-                state => Err(Refusal::Unexpected(state)),
-            }),
+            DtlsRole::Client => self.begin(now, outside),
             DtlsRole::Server => Event::None,
         }
     }
 
+    /// A client writes its hello.
+    fn begin(&mut self, now: Instant, outside: Outside<'_>) -> Event {
+        self.step(now, outside, |state, context| match state {
+            State::Client12(state) => lift(state.start(context), State::Client12),
+            state => Err(Refusal::Unexpected(state)),
+        })
+    }
+
     /// Takes one fragment of a record of `epoch`. Ask [`step_due`](Self::step_due) afterwards.
-    pub(crate) fn handle_fragment(&mut self, now: Instant, epoch: u16, fragment: &Fragment<'_>) -> Event {
+    pub(crate) fn handle_fragment(
+        &mut self,
+        now: Instant,
+        epoch: u16,
+        fragment: &Fragment<'_>,
+        outside: Outside<'_>,
+    ) -> Event {
         if !v12::belongs(fragment.kind, epoch) {
             return Event::Dropped(Drop::Unexpected);
+        }
+        if self.waits_for_hello() && fragment.kind != HandshakeType::CLIENT_HELLO {
+            return self.on_orphan(now);
         }
         match self.reassembly.insert(epoch, fragment) {
             Inserted::Kept => Event::None,
             Inserted::Refused => Event::Dropped(Drop::NoRoom),
-            Inserted::Old => {
-                let flight = &mut self.outgoing.flight;
-                if !flight.is_empty() && self.timers.retransmission.on_peer_retransmission(now) {
-                    flight.rewind();
-                }
-                Event::None
+            Inserted::Old
+                if self.role == DtlsRole::Server && fragment.kind == HandshakeType::CLIENT_HELLO =>
+            {
+                self.handle_repeated_hello(now, fragment, outside)
             }
+            Inserted::Old => self.on_peer_retransmission(now),
         }
     }
 
+    fn waits_for_hello(&self) -> bool {
+        matches!(self.state, Some(State::Server12(v12::server::State::WaitClientHello)))
+    }
+
+    /// A message of a handshake that this server gave up: the client has not heard of it.
+    fn on_orphan(&mut self, now: Instant) -> Event {
+        match self.doubts.reason {
+            Some(CloseReason::Handshake(error)) if self.timers.retransmission.on_peer_retransmission(now) => {
+                Event::Doubted(error.alert())
+            }
+            _ => Event::Dropped(Drop::Unexpected),
+        }
+    }
+
+    /// The peer sends its flight again: it did not get ours.
+    fn on_peer_retransmission(&mut self, now: Instant) -> Event {
+        let flight = &mut self.outgoing.flight;
+        if !flight.is_empty() && self.timers.retransmission.on_peer_retransmission(now) {
+            flight.rewind();
+        }
+        Event::None
+    }
+
+    /// A hello that comes again is a retransmission, or one of a client that began anew.
+    fn handle_repeated_hello(
+        &mut self,
+        now: Instant,
+        fragment: &Fragment<'_>,
+        outside: Outside<'_>,
+    ) -> Event {
+        self.repeated_hello.insert(0, fragment);
+        let Some(whole) = self.repeated_hello.take() else { return Event::None };
+        let is_same = self.doubts.hello == Some(HashAlgorithm::Sha256.digest(&[&whole.body]));
+        if is_same || self.is_proven() || self.doubts.hellos >= MAX_HELLOS {
+            return self.on_peer_retransmission(now);
+        }
+        self.restart(outside.records);
+        if let Ok(length) = u32::try_from(whole.body.len()) {
+            let Whole { kind, message_seq, ref body, .. } = whole;
+            self.reassembly.insert(0, &Fragment { kind, length, message_seq, offset: 0, body });
+        }
+        Event::None
+    }
+
+    /// Whether the peer's signature covers the hellos: whoever sends another one now is not the peer.
+    fn is_proven(&self) -> bool {
+        use v12::server::State::WaitFinished;
+        matches!(self.state, Some(State::Unverified(_) | State::Server12(WaitFinished(_))))
+    }
+
     /// Takes the step of the next message that is complete; `None` when there is none.
-    pub(crate) fn step_due(&mut self, now: Instant, outside: Outside<'_>) -> Option<Event> {
+    pub(crate) fn step_due(&mut self, now: Instant, mut outside: Outside<'_>) -> Option<Event> {
         let whole = self.reassembly.take()?;
         let message = Message { kind: whole.kind, message_seq: whole.message_seq, body: &whole.body };
         let Ok(body) = v12::Body::parse(&message) else {
             return Some(self.refuse(whole.epoch, HandshakeError::Malformed, Drop::Malformed));
         };
-        let event = self.step(now, outside, |state, context| match state {
+        let event = self.step(now, outside.reborrow(), |state, context| match state {
             State::Client12(state) => lift(state.handle(&message, body, context), State::Client12),
             State::Server12(state) => lift(state.handle(&message, body, context), State::Server12),
             state @ State::Unverified(_) => Err(Refusal::Unexpected(state)),
@@ -261,11 +365,21 @@ impl Handshake {
             Event::Dropped(reason) => {
                 Some(self.refuse(whole.epoch, HandshakeError::UnexpectedMessage, reason))
             }
+            Event::Failed(error) if whole.epoch == 0 => Some(self.doubt(now, error, &whole, outside)),
             event => {
-                self.reassembly.advance();
-                self.timers.suspicion.cancel();
+                self.on_accepted(&whole);
                 Some(event)
             }
+        }
+    }
+
+    fn on_accepted(&mut self, whole: &Whole) {
+        self.reassembly.advance();
+        self.timers.suspicion.cancel();
+        self.doubts.is_given_up = false;
+        if whole.kind == HandshakeType::CLIENT_HELLO {
+            self.doubts.hellos += 1;
+            self.doubts.hello = Some(HashAlgorithm::Sha256.digest(&[&whole.body]));
         }
     }
 
@@ -273,6 +387,83 @@ impl Handshake {
     fn refuse(&mut self, epoch: u16, error: HandshakeError, reason: Drop) -> Event {
         if epoch > 0 { Event::Failed(error) } else { Event::Dropped(reason) }
     }
+
+    // ---- doubt ----------------------------------------------------------------------------------------------
+
+    /// A message in the clear made the handshake fail: begin anew, unless the failure is to be believed.
+    fn doubt(&mut self, now: Instant, error: HandshakeError, whole: &Whole, outside: Outside<'_>) -> Event {
+        tracing::debug!(role = ?self.role, kind = ?whole.kind, %error, "DTLS handshake in doubt");
+        let evidence = (error, HashAlgorithm::Sha256.digest(&[&whole.body]));
+        let is_certain = match (error, self.doubts.last.replace(evidence)) {
+            (HandshakeError::Internal, _) => true,
+            (HandshakeError::FingerprintMismatch, last) => last == Some(evidence),
+            (error, Some((last, _))) => error == last && error.is_incompatibility(),
+            (_, None) => false,
+        };
+        self.doubts.failures += 1;
+        self.suspect(now, error.into());
+        if is_certain || self.doubts.failures >= MAX_FAILURES {
+            return Event::Failed(error);
+        }
+        match self.role {
+            DtlsRole::Client if self.doubts.failures % 3 != 0 => self.wait_again(),
+            DtlsRole::Client => self.begin_anew(now, outside),
+            DtlsRole::Server => {
+                self.restart(outside.records);
+                Event::Doubted(error.alert())
+            }
+        }
+    }
+
+    /// An alert in the clear: true or forged, the peer may answer another hello.
+    pub(crate) fn on_suspect_alert(&mut self, now: Instant, description: AlertDescription) {
+        self.suspect(now, CloseReason::Alert(description));
+        self.doubts.is_given_up = self.doubts.hellos < MAX_HELLOS;
+        if self.doubts.is_given_up {
+            self.timers.retransmission.hasten(now);
+        }
+    }
+
+    /// Notes why the connection ends, if nothing follows.
+    fn suspect(&mut self, now: Instant, reason: CloseReason) {
+        self.doubts.reason = Some(reason);
+        self.timers.suspicion.arm(now + GRACE);
+    }
+
+    /// Asks for the server's flight again, with the same hello. Any server answers that.
+    fn wait_again(&mut self) -> Event {
+        // One message of the server before its flight for every hello before the last.
+        let cookies = self.outgoing.next_message_seq.saturating_sub(1);
+        self.reassembly = Reassembly::new(cookies, MAX_BUFFERED);
+        let hello = self.transcript.keep_first();
+        let state = v12::client::State::wait_again(hello, u8::try_from(cookies).unwrap_or(u8::MAX));
+        self.state = Some(State::Client12(state));
+        self.outgoing.flight.rewind();
+        Event::None
+    }
+
+    /// Begins anew with another hello.
+    fn begin_anew(&mut self, now: Instant, outside: Outside<'_>) -> Event {
+        self.doubts.hellos += 1;
+        self.restart(outside.records);
+        self.begin(now, outside)
+    }
+
+    /// Back to the state before the first message.
+    fn restart(&mut self, records: &mut Records) {
+        self.state = Some(match self.role {
+            DtlsRole::Client => State::Client12(v12::client::State::Idle),
+            DtlsRole::Server => State::Server12(v12::server::State::WaitClientHello),
+        });
+        self.transcript.restart();
+        self.reassembly = Reassembly::new(0, MAX_BUFFERED);
+        self.outgoing = Outgoing::default();
+        self.early.clear();
+        self.timers.retransmission.cancel();
+        records.forget_keys();
+    }
+
+    // ---- steps ----------------------------------------------------------------------------------------------
 
     /// Takes a step and does what every step needs done: timers, and the end.
     fn step(
@@ -338,15 +529,10 @@ impl Handshake {
         }
     }
 
-    /// An alert in the clear, which may be forged: it ends the handshake only when nothing else follows.
-    pub(crate) fn on_suspect_alert(&mut self, now: Instant, description: AlertDescription) {
-        self.suspected = Some(description);
-        self.timers.suspicion.arm_if_idle(now + ALERT_GRACE);
-    }
-
     /// Keeps a record for which it is too early; `false` when there is no room.
     pub(crate) fn stash(&mut self, record: &[u8]) -> bool {
-        let has_room = self.early.len() < MAX_EARLY;
+        let held: usize = self.early.iter().map(BytesMut::len).sum();
+        let has_room = self.early.len() < MAX_EARLY && held + record.len() <= MAX_EARLY_BYTES;
         if has_room {
             // Copied: a slice would keep the whole slab of the caller alive.
             self.early.push_back(BytesMut::from(record));
@@ -371,18 +557,23 @@ impl Handshake {
         self.outgoing.flight.is_pending()
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Expired {
+    pub(crate) fn handle_timeout(&mut self, now: Instant, outside: Outside<'_>) -> Expired {
         let Timers { retransmission, patience, suspicion } = &mut self.timers;
         if patience.expire(now) {
-            return Expired::Patience;
+            return Expired::Closed(CloseReason::HandshakeTimeout);
         }
         if suspicion.expire(now)
-            && let Some(description) = self.suspected
+            && let Some(reason) = self.doubts.reason
         {
-            return Expired::Alert(description);
+            return Expired::Closed(reason);
         }
         if retransmission.expire(now) {
-            self.outgoing.flight.rewind();
+            match self.role {
+                DtlsRole::Client if std::mem::take(&mut self.doubts.is_given_up) => {
+                    self.begin_anew(now, outside);
+                }
+                _ => self.outgoing.flight.rewind(),
+            }
         }
         Expired::Nothing
     }
@@ -398,6 +589,12 @@ pub(crate) struct Outside<'a> {
     pub(crate) records: &'a mut Records,
     pub(crate) fingerprints: &'a [Fingerprint],
     pub(crate) key_log: &'a mut Vec<String>,
+}
+
+impl Outside<'_> {
+    fn reborrow(&mut self) -> Outside<'_> {
+        Outside { records: self.records, fingerprints: self.fingerprints, key_log: self.key_log }
+    }
 }
 
 /// Wraps the state of one version and role.

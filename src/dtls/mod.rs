@@ -21,7 +21,7 @@
 //!   (400 ms when it is unknown), and doubles up to one second; RFC 6347 §4.2.4.1 says one second, up to sixty.
 //! * No HelloVerifyRequest is sent (RFC 6347 §4.2.1 says SHOULD): ICE has proven the address.
 //! * The extended master secret (RFC 7627) is required, so a peer without it is refused.
-//! * A fatal alert in the clear is believed only when nothing else follows for a second: anyone can forge it.
+//! * What fails in the clear is not believed at once, since anyone can forge it: see `handshaking`.
 
 pub mod alert;
 mod config;

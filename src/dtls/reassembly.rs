@@ -2,14 +2,15 @@
 //!
 //! What a peer can make this hold is counted by the bytes that came, never by a length that was claimed. Where
 //! fragments overlap, the first bytes stay: in epoch 0 nobody can tell which are true, and the transcript finds
-//! out. A fragment of a protected epoch replaces what an unprotected one left in its place.
+//! out. Where they contradict each other about the message as a whole, the newer one is believed, so that the next
+//! retransmission undoes a forged or damaged one. What is protected is never undone by what is not.
 
 use std::collections::BTreeMap;
 
-use super::handshake::{Fragment, HandshakeType, MAX_MESSAGE_LEN};
+use super::handshake::{Fragment, HandshakeType};
 
 /// Bytes held for incomplete or early messages, with `PIECE_OVERHEAD` for each piece.
-const MAX_BUFFERED: usize = 48 * 1024;
+pub(crate) const MAX_BUFFERED: usize = 20 * 1024;
 
 /// How far ahead of the message that is due others are kept.
 const MAX_AHEAD: u16 = 16;
@@ -38,12 +39,13 @@ pub(crate) enum Inserted {
 }
 
 /// Fragments of the message that is due, and of some behind it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reassembly {
     /// Number of the message that is due.
     next: u16,
     partial: BTreeMap<u16, Partial>,
     buffered: usize,
+    limit: usize,
 }
 
 #[derive(Debug)]
@@ -58,12 +60,13 @@ struct Partial {
 }
 
 impl Reassembly {
-    /// Number of the message that is due.
-    pub(crate) fn next(&self) -> u16 {
-        self.next
+    /// Nothing yet, with `next` due and room for `limit` bytes, overhead included.
+    pub(crate) fn new(next: u16, limit: usize) -> Self {
+        Reassembly { next, partial: BTreeMap::new(), buffered: 0, limit }
     }
 
     /// Bytes held, overhead included.
+    #[cfg(test)]
     pub(crate) fn buffered(&self) -> usize {
         self.buffered
     }
@@ -80,15 +83,24 @@ impl Reassembly {
             return Inserted::Old;
         }
         // RFC 6347 §4.2.2: numbers behind the one that is due may be kept or dropped.
-        if ahead >= MAX_AHEAD || usize::try_from(fragment.length).is_ok_and(|n| n > MAX_MESSAGE_LEN) {
+        if ahead >= MAX_AHEAD || usize_of(fragment.length) > fragment.kind.max_len() {
             return Inserted::Refused;
         }
-        // R22: an empty fragment of a message that is not empty says nothing.
+        // An empty fragment of a message that is not empty says nothing.
         if fragment.body.is_empty() && fragment.length > 0 {
             return Inserted::Refused;
         }
-        if self.partial.get(&fragment.message_seq).is_some_and(|held| held.epoch < epoch) {
-            self.forget(fragment.message_seq);
+        let told = (fragment.kind, epoch, fragment.length);
+        match self.partial.get(&fragment.message_seq) {
+            Some(held) if held.epoch > epoch => return Inserted::Refused,
+            Some(held) if (held.kind, held.epoch, held.length) != told => {
+                self.forget(fragment.message_seq);
+            }
+            _ => {}
+        }
+        let room = self.limit - self.buffered;
+        if room < fragment.body.len() + 2 * PIECE_OVERHEAD {
+            return Inserted::Refused;
         }
         let buffered = &mut self.buffered;
         let partial = self.partial.entry(fragment.message_seq).or_insert_with(|| {
@@ -101,10 +113,7 @@ impl Reassembly {
                 pieces: BTreeMap::new(),
             }
         });
-        if (partial.kind, partial.epoch, partial.length) != (fragment.kind, epoch, fragment.length) {
-            return Inserted::Refused;
-        }
-        partial.insert(fragment.offset, fragment.body, &mut self.buffered)
+        partial.insert(fragment.offset, fragment.body, &mut self.buffered, self.limit)
     }
 
     /// Takes the message that is due, if it is complete. The next one is due only after
@@ -132,7 +141,7 @@ impl Partial {
     }
 
     /// Fills the gaps that `body` covers. Every step passes at least one byte of it.
-    fn insert(&mut self, offset: u32, body: &[u8], buffered: &mut usize) -> Inserted {
+    fn insert(&mut self, offset: u32, body: &[u8], buffered: &mut usize, limit: usize) -> Inserted {
         let mut at = offset;
         let mut left = body;
         if let Some((start, piece)) = self.pieces.range(..=at).next_back() {
@@ -142,7 +151,7 @@ impl Partial {
             let next = self.pieces.range(at..).next().map(|(start, piece)| (*start, length(piece)));
             let gap = next.map_or(left.len(), |(start, _)| left.len().min(usize_of(start - at)));
             let (new, rest) = left.split_at(gap);
-            if !new.is_empty() && !self.keep(at, new, buffered) {
+            if !new.is_empty() && !self.keep(at, new, buffered, limit) {
                 return Inserted::Refused;
             }
             at += length(new);
@@ -155,11 +164,11 @@ impl Partial {
     }
 
     /// Keeps bytes that fill a gap; joined to the piece that ends where they start.
-    fn keep(&mut self, at: u32, new: &[u8], buffered: &mut usize) -> bool {
+    fn keep(&mut self, at: u32, new: &[u8], buffered: &mut usize, limit: usize) -> bool {
         let before = self.pieces.range_mut(..at).next_back();
         let before = before.filter(|(start, piece)| start.saturating_add(length(piece)) == at);
         let cost = new.len() + if before.is_some() { 0 } else { PIECE_OVERHEAD };
-        if *buffered + cost > MAX_BUFFERED {
+        if *buffered + cost > limit {
             return false;
         }
         *buffered += cost;
@@ -218,7 +227,7 @@ mod tests {
             body in prop::collection::vec(any::<u8>(), 1..200),
             cuts in prop::collection::vec((0usize..200, 1usize..60), 0..40),
         ) {
-            let mut r = Reassembly::default();
+            let mut r = Reassembly::new(0, MAX_BUFFERED);
             for (from, len) in cuts {
                 let from = from.min(body.len() - 1);
                 r.insert(0, &fragment(0, &body, from, (from + len).min(body.len())));
@@ -234,18 +243,18 @@ mod tests {
             fragments in prop::collection::vec((0u16..20, 0u32..40_000, 0u32..40_000, 0usize..1200), 0..300),
         ) {
             let bytes = [0; 1200];
-            let mut r = Reassembly::default();
+            let mut r = Reassembly::new(0, MAX_BUFFERED);
             for (message_seq, length, offset, len) in fragments {
                 let kind = HandshakeType::CERTIFICATE;
                 r.insert(0, &Fragment { kind, length, message_seq, offset, body: &bytes[..len] });
-                prop_assert!(r.buffered() <= MAX_BUFFERED + 16 * PIECE_OVERHEAD);
+                prop_assert!(r.buffered() <= MAX_BUFFERED);
             }
         }
     }
 
     #[test]
     fn messages_come_out_in_order() {
-        let mut r = Reassembly::default();
+        let mut r = Reassembly::new(0, MAX_BUFFERED);
         assert_eq!(r.insert(0, &fragment(1, b"second", 0, 6)), Inserted::Kept);
         assert_eq!(r.take(), None);
         r.insert(0, &fragment(0, b"", 0, 0));
@@ -258,19 +267,21 @@ mod tests {
     }
 
     #[test]
-    fn contradicting_fragments_are_refused() {
-        let mut r = Reassembly::default();
-        r.insert(0, &fragment(0, b"abcdef", 0, 3));
-        assert_eq!(r.insert(0, &fragment(0, b"abcdefg", 3, 7)), Inserted::Refused);
+    fn the_newer_of_two_contradicting_fragments_is_believed() {
+        let mut r = Reassembly::new(0, MAX_BUFFERED);
+        r.insert(0, &fragment(0, b"abcdefg", 0, 3));
         let other = Fragment { kind: HandshakeType::FINISHED, ..fragment(0, b"abcdef", 3, 6) };
-        assert_eq!(r.insert(0, &other), Inserted::Refused);
+        assert_eq!(r.insert(0, &other), Inserted::Kept);
+        assert_eq!(r.insert(0, &fragment(0, b"abcdef", 0, 3)), Inserted::Kept);
+        assert_eq!(r.take(), None);
         assert_eq!(r.insert(0, &fragment(0, b"xxxdef", 1, 6)), Inserted::Kept);
-        assert_eq!(r.take().unwrap().body, b"abcdef");
+        assert_eq!(r.take().unwrap().body, b"abcdef", "of overlapping bytes the first stay");
+        assert_eq!(r.buffered(), 0);
     }
 
     #[test]
     fn a_protected_fragment_replaces_an_unprotected_one() {
-        let mut r = Reassembly::default();
+        let mut r = Reassembly::new(0, MAX_BUFFERED);
         r.insert(0, &fragment(0, b"forged", 0, 6));
         assert_eq!(r.insert(1, &fragment(0, b"truth", 0, 5)), Inserted::Kept);
         assert_eq!(r.insert(0, &fragment(0, b"forged", 0, 6)), Inserted::Refused);
@@ -280,7 +291,7 @@ mod tests {
 
     #[test]
     fn empty_fragments_far_messages_and_long_ones_are_refused() {
-        let mut r = Reassembly::default();
+        let mut r = Reassembly::new(0, MAX_BUFFERED);
         assert_eq!(r.insert(0, &fragment(0, b"abc", 1, 1)), Inserted::Refused);
         assert_eq!(r.insert(0, &fragment(16, b"abc", 0, 3)), Inserted::Refused);
         let long = Fragment { length: 1 << 23, ..fragment(0, b"abc", 0, 3) };
@@ -290,8 +301,8 @@ mod tests {
 
     #[test]
     fn room_is_counted_by_bytes_received() {
-        let body = vec![7; MAX_MESSAGE_LEN];
-        let mut r = Reassembly::default();
+        let body = vec![7; HandshakeType::CERTIFICATE.max_len()];
+        let mut r = Reassembly::new(0, MAX_BUFFERED);
         for message_seq in 0..16 {
             assert_eq!(r.insert(0, &fragment(message_seq, &body, 100, 101)), Inserted::Kept);
         }

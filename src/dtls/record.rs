@@ -351,6 +351,12 @@ impl Records {
         self.opener = Some(opener);
     }
 
+    /// Back to records in the clear, whose numbers go on.
+    pub(crate) fn forget_keys(&mut self) {
+        self.sealer = None;
+        self.opener = None;
+    }
+
     /// The opener of `epoch`.
     pub(crate) fn opener(&mut self, epoch: u16) -> Option<&mut Opener> {
         self.opener.as_mut().filter(|opener| opener.epoch() == epoch)

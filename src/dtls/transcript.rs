@@ -2,8 +2,9 @@
 
 use bytes::BytesMut;
 
-use super::handshake::{Fragment, Message};
+use super::handshake::{Fragment, HEADER_LEN, Message};
 use crate::crypto::hash::{Digest, HashAlgorithm};
+use crate::wire::reader::Reader;
 use crate::wire::writer::Writer;
 
 /// The messages so far, as if each had been sent in one fragment.
@@ -27,6 +28,14 @@ impl Transcript {
     /// Forgets all: the first hello and the HelloVerifyRequest do not count (RFC 6347 §4.2.1).
     pub(crate) fn restart(&mut self) {
         self.messages.clear();
+    }
+
+    /// Forgets all but the first message, and returns its body.
+    pub(crate) fn keep_first(&mut self) -> &[u8] {
+        let mut r = Reader::new(&self.messages, "transcript");
+        let body = Fragment::parse(&mut r).map_or(0, |first| first.body.len());
+        self.messages.truncate(HEADER_LEN + body);
+        self.messages.get(HEADER_LEN..).unwrap_or_default()
     }
 
     /// The messages, for CertificateVerify of 1.2.

@@ -15,9 +15,6 @@ use crate::wire::writer::Writer;
 /// Bytes of the header before each fragment.
 pub const HEADER_LEN: usize = 12;
 
-/// The longest handshake message accepted, in bytes; longer ones are dropped at their first fragment.
-pub const MAX_MESSAGE_LEN: usize = 32 * 1024;
-
 /// The kind of a handshake message (RFC 5246 §7.4, RFC 8446 §4). Unknown kinds are data, not errors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HandshakeType(
@@ -73,6 +70,17 @@ kinds! {
     KEY_UPDATE = 24;
     /// Stands for the first hello in the transcript after a HelloRetryRequest (RFC 8446 §4.4.1).
     MESSAGE_HASH = 254;
+}
+
+impl HandshakeType {
+    /// The longest body accepted, in bytes: one certificate of 16 KiB, and far less for all else. Longer ones are
+    /// dropped at their first fragment.
+    pub fn max_len(self) -> usize {
+        match self {
+            HandshakeType::CERTIFICATE => 17 * 1024,
+            _ => 8 * 1024,
+        }
+    }
 }
 
 /// One fragment of a handshake message, or a whole one.

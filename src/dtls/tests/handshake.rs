@@ -148,7 +148,7 @@ fn the_client_is_told_what_went_wrong() {
     let [client, server] = pair.facts();
     assert_eq!(server, [Fact::Closed(CloseReason::Handshake(HandshakeError::NoCommonGroup))]);
     assert!(matches!(client, [Fact::Closed(CloseReason::Alert(_))]), "{client:?}");
-    assert!(pair.now - pair.start < Duration::from_secs(2));
+    assert!(pair.now - pair.start < Duration::from_secs(4), "{:?}", pair.now - pair.start);
 }
 
 #[test]

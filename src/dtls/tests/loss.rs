@@ -18,7 +18,7 @@ fn handshakes_survive_loss_reordering_duplication_and_corruption() {
         Faults { loss: 100, ..Faults::default() },
         Faults { loss: 300, ..Faults::default() },
         Faults { reordering: 500, duplication: 100, ..Faults::default() },
-        Faults { loss: 100, reordering: 300, duplication: 100, corruption: 0 },
+        Faults { loss: 100, reordering: 300, duplication: 100, corruption: 50 },
     ];
     for faults in faults {
         for mtu in [1200, 400, 200] {

@@ -68,6 +68,14 @@ impl State {
         }
     }
 
+    /// Waits for the server's flight once more, with the hello that was sent.
+    pub(crate) fn wait_again(hello: &[u8], cookies: u8) -> State {
+        match ClientHello::parse(hello) {
+            Ok(hello) => State::WaitServerHello { client_random: hello.random, cookies },
+            Err(_) => State::Idle,
+        }
+    }
+
     pub(crate) fn handle(
         self,
         message: &Message<'_>,
