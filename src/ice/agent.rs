@@ -155,7 +155,11 @@ impl Agent {
             }
             () => {}
         }
-        while self.locals.iter().any(|local| local.candidate.priority() == candidate.priority()) {
+        // As many steps as there are others are enough, unless the caller's priorities are next to nothing.
+        for _ in 0..self.locals.len() {
+            if self.locals.iter().all(|local| local.candidate.priority() != candidate.priority()) {
+                break;
+            }
             let lower = candidate.priority().saturating_sub(1 << 8);
             candidate = candidate.with_priority(lower);
         }
@@ -185,6 +189,7 @@ impl Agent {
         if self.is_local(base) {
             return Ok(());
         }
+        self.outbox.retain(|outgoing| outgoing.local != base);
         self.current.retain_pairs(|pair| pair.local.address != base);
         if let Some(previous) = &mut self.previous {
             previous.retain_pairs(|pair| pair.local.address != base);
@@ -374,7 +379,19 @@ impl Agent {
 
     /// Does what is due. Early and repeated calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
+        /// What is done may make other things due at once, a few times at the most: consent lost on one pair
+        /// makes another one the path, whose consent is to be asked for.
+        const PASSES: usize = 8;
         let now = self.advance(now);
+        for _ in 0..PASSES {
+            if self.next_timeout().is_none_or(|at| at > now) {
+                break;
+            }
+            self.expire_timers(now);
+        }
+    }
+
+    fn expire_timers(&mut self, now: Instant) {
         if self.timers.retirement.expire(now) {
             self.previous = None;
             self.reconsider(now);
@@ -569,6 +586,12 @@ impl Agent {
             return;
         }
         self.outbox.push_back(outgoing);
+    }
+
+    /// Gives memory back that setting up needed. What a consent check needs is kept.
+    pub(super) fn slim(&mut self) {
+        self.outbox.shrink_to(2);
+        self.current.slim();
     }
 
     pub(super) fn enter(&mut self, state: ConnectionState) {

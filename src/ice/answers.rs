@@ -7,9 +7,9 @@ use super::agent::{Agent, default_priority};
 use super::config::CONCLUSION;
 use super::encode::{Body, Outgoing};
 use super::facts::Fact;
-use super::generation::GenerationId;
+use super::generation::{Generation, GenerationId};
 use super::pair::{End, Pair, PairFoundation, PairId, PairState};
-use super::{DropReason, Handled};
+use super::{ConnectionState, DropReason, Handled};
 use crate::packet::Protocol;
 use crate::stun::message::UnknownAttributes;
 use crate::stun::{Class, ErrorCode, Message, Method, TransactionId};
@@ -39,6 +39,9 @@ impl Agent {
     ) -> Handled {
         let now = self.advance(now);
         let handled = self.dispatch(now, source, local, protocol, packet);
+        if handled == Handled::Consumed {
+            self.handle_timeout(now);
+        }
         if let Handled::Dropped(reason) = handled {
             tracing::trace!(%source, ?reason, "STUN dropped");
             use DropReason::*;
@@ -69,7 +72,8 @@ impl Agent {
         if message.method() != Method::BINDING {
             return Handled::Dropped(DropReason::NotForIce);
         }
-        if !self.is_local(local) {
+        // Local candidates are UDP ones.
+        if protocol != Protocol::Udp || !self.is_local(local) {
             return Handled::Dropped(DropReason::UnknownLocalAddress);
         }
         match message.class() {
@@ -93,7 +97,8 @@ impl Agent {
             return Handled::Dropped(DropReason::Unprotected);
         };
         let generations = [Some(&self.current), self.previous.as_deref()].into_iter().flatten();
-        let Some(generation) = generations.into_iter().find(|g| g.is_addressed(username)) else {
+        let addressed = |g: &&Generation| g.state != ConnectionState::Failed && g.is_addressed(username);
+        let Some(generation) = generations.into_iter().find(addressed) else {
             return Handled::Dropped(DropReason::UnknownUser);
         };
         if message.verify_integrity(&generation.local.key).is_err() {

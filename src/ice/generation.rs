@@ -131,9 +131,12 @@ impl Generation {
     /// Ends a transaction; an answer to it is worth nothing from now on.
     pub(super) fn end(&mut self, id: TransactionId) {
         self.transactions.retain(|t| t.id != id);
-        if self.transactions.is_empty() && self.transactions.capacity() > 4 {
-            self.transactions = Vec::new();
-        }
+    }
+
+    /// Gives memory back that setting up needed.
+    pub(super) fn slim(&mut self) {
+        self.transactions.shrink_to(2);
+        self.triggered.shrink_to_fit();
     }
 
     /// Marks a pair failed; answers to its checks are worth nothing from now on.

@@ -97,10 +97,22 @@ impl Agent {
 
     /// The nomination was not answered in time, or its time has come.
     pub(super) fn on_nomination_due(&mut self, now: Instant) {
+        /// Tries after which another valid pair has its turn, if there is one.
+        const TRIES: u32 = 10;
         match self.current.nominating {
+            Some(id) if self.current.nominations >= TRIES && self.has_other_valid(id) => {
+                // RFC 8445 §7.2.5.3.4: a nomination that fails takes its pair along.
+                self.current.fail(id);
+                self.reconsider(now);
+                self.consider_nomination(now);
+            }
             Some(id) => self.send_nomination(now, id),
             None => self.consider_nomination(now),
         }
+    }
+
+    fn has_other_valid(&self, id: PairId) -> bool {
+        self.current.checklist.iter().any(|pair| pair.is_valid() && pair.id != id)
     }
 
     /// A valid pair was nominated, by either end. It is selected unless a better one was (RFC 8445 §8.1.1:
@@ -141,6 +153,7 @@ impl Agent {
         let Some(selected) = self.current.selected else { return };
         let is_recent = |pair: &Pair| now.saturating_duration_since(pair.last_heard) < CONCLUSION;
         self.current.retain_pairs(|pair| pair.id == selected || is_recent(pair));
+        self.slim();
         if self.current.checklist.len() > 1 {
             self.timers.conclusion.arm(now + CONCLUSION);
         }
