@@ -100,8 +100,8 @@ impl Checklist {
     }
 
     /// Changes all pairs with a remote address; priorities may change, so [`sort`](Self::sort) afterwards.
-    pub(super) fn update_remote(&mut self, remote: SocketAddr, mut change: impl FnMut(&mut Pair)) {
-        self.pairs.iter_mut().filter(|pair| same(pair.remote.address, remote)).for_each(|pair| change(pair));
+    pub(super) fn update_remote(&mut self, remote: SocketAddr, change: impl FnMut(&mut Pair)) {
+        self.pairs.iter_mut().filter(|pair| same(pair.remote.address, remote)).for_each(change);
     }
 
     /// The valid pair with the highest priority.

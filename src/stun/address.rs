@@ -19,8 +19,8 @@ pub(super) fn parse(value: &[u8]) -> Result<SocketAddr, Malformed> {
     let family = r.u8()?;
     let port = r.u16()?;
     let ip = match family {
-        IPV4 => IpAddr::V4(Ipv4Addr::from_octets(r.array()?)),
-        IPV6 => IpAddr::V6(Ipv6Addr::from_octets(r.array()?)),
+        IPV4 => IpAddr::V4(Ipv4Addr::from(r.array::<4>()?)),
+        IPV6 => IpAddr::V6(Ipv6Addr::from(r.array::<16>()?)),
         _ => return Err(r.malformed()),
     };
     r.finish()?;
