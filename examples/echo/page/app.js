@@ -99,7 +99,7 @@ function bubble(side, data, note) {
   line.append(small);
   $("messages").append(line);
   if ($("messages").children.length > 200) $("messages").firstChild.remove();
-  line.scrollIntoView({ block: "nearest" });
+  $("messages").scrollTop = $("messages").scrollHeight;
 }
 
 function hex(buffer) {
@@ -205,7 +205,7 @@ function startPing(channel) {
     trips.push(trip);
     if (trips.length > 60) trips.shift();
     $("rtt").textContent = trip.toFixed(trip < 10 ? 1 : 0);
-    const top = Math.max(...trips, 1);
+    const top = Math.max(...trips, 5);
     $("spark").firstElementChild.setAttribute("points",
       trips.map((t, i) => `${120 - 2 * (trips.length - 1 - i)},${22 - 20 * (t / top)}`).join(" "));
   });

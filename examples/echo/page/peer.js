@@ -108,10 +108,12 @@ export class Peer {
     const pair = stats.get(transport?.selectedCandidatePairId)
       ?? all.find((s) => s.type === "candidate-pair" && s.nominated && s.state === "succeeded");
     if (!pair) return null;
-    const words = (c) => c && `${c.address ?? c.ip ?? "hidden address"} port ${c.port} (${c.candidateType}, ${c.protocol})`;
+    const words = (c) => c && `${c.address || c.ip || "hidden address"} port ${c.port} (${c.candidateType}, ${c.protocol})`;
     return {
       peer: this, time: performance.now(),
-      bytesSent: pair.bytesSent, bytesReceived: pair.bytesReceived,
+      // The transport's counters go on when the pair changes; not every browser has them.
+      bytesSent: transport?.bytesSent ?? pair.bytesSent,
+      bytesReceived: transport?.bytesReceived ?? pair.bytesReceived,
       roundTrip: pair.currentRoundTripTime,
       local: words(stats.get(pair.localCandidateId)) ?? "–",
       remote: words(stats.get(pair.remoteCandidateId)) ?? "–",
