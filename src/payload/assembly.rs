@@ -229,6 +229,7 @@ impl Depacketizer {
                 return self.refuse(packet.timestamp, Dropped::Lost);
             }
             self.format = Format::new(self.codec);
+            self.data.reserve(packet.payload.len().min(self.max_frame));
             let (timestamp, first) = (packet.timestamp, packet.sequence);
             self.open =
                 Some(Open { timestamp, first, last: first, info, key_frame: false, after_gap: self.gap });
@@ -256,7 +257,8 @@ impl Depacketizer {
         let open = self.open.take()?;
         self.gap = false;
         Some(Outcome::Frame(Frame {
-            data: self.data.split().freeze(),
+            // Its own memory, so that a frame that is kept pins no other.
+            data: std::mem::take(&mut self.data).freeze(),
             timestamp: open.timestamp,
             first: open.first,
             last: open.last,

@@ -103,6 +103,7 @@ mod tests {
     use bytes::BytesMut;
 
     #[test]
+    #[allow(clippy::unusual_byte_groupings, reason = "the digits are grouped as the fields are")]
     fn opus_packets_tell_their_duration() {
         // RFC 6716 table 2 and §3.2: configuration in five bits, stereo, count code in two.
         let micros = |payload: &[u8]| opus_duration(payload).map(|d| d.as_micros());

@@ -137,10 +137,13 @@ impl Assembly {
     }
 }
 
+/// The units that hold more than their header.
+type WholeUnits<'a> = std::iter::Filter<Units<'a>, fn(&&'a [u8]) -> bool>;
+
 /// The payloads of an access unit in Annex B form.
 #[derive(Debug)]
 pub(super) struct Payloads<'a> {
-    units: std::iter::Peekable<std::iter::Filter<Units<'a>, fn(&&'a [u8]) -> bool>>,
+    units: std::iter::Peekable<WholeUnits<'a>>,
     max: usize,
     /// The header of the unit being cut, what is left of it, and whether its first piece is to come.
     fragments: Option<([u8; 2], Pieces<'a>, bool)>,
@@ -148,7 +151,6 @@ pub(super) struct Payloads<'a> {
 
 impl<'a> Payloads<'a> {
     pub(super) fn new(frame: &'a [u8], max: usize) -> Self {
-        // A unit is more than its header.
         let whole: fn(&&'a [u8]) -> bool = |unit| unit.len() > 2;
         Payloads { units: Units::new(frame).filter(whole).peekable(), max, fragments: None }
     }

@@ -194,6 +194,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::unusual_byte_groupings, reason = "the digits are grouped as the fields are")]
     fn three_streams_of_one_layer_are_read() {
         // Stream 1 of 3, spatial layer 0 of each; 1, 2 and 3 temporal layers.
         let bytes = [0b01_10_0001, 0b00_01_10_00, 50, 80, 0x96, 0x01, 100, 0xc8, 0x01, 44];
