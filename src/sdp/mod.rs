@@ -67,11 +67,10 @@ macro_rules! owned_description {
                 Description::parse(&self.text).unwrap_or_default()
             }
 
-            /// From a model; its values must be of one line each.
-            pub(crate) fn from_model(description: &Description<'_>) -> Self {
-                let text = description.emit();
-                debug_assert_eq!(Description::parse(&text).as_ref(), Ok(description));
-                $name { text }
+            /// Writes a model. The text is read again, so that what a value of several lines, or too many of
+            /// them, would do is an error here and not at the peer.
+            pub fn from_model(description: &Description<'_>) -> Result<Self, ParseError> {
+                $name::try_from(description.emit())
             }
         }
 

@@ -1,6 +1,7 @@
 //! The shared nouns: values that more than one room speaks of.
 
 pub mod candidate;
+pub mod codec;
 pub mod credentials;
 pub mod direction;
 pub mod fingerprint;

@@ -1,5 +1,6 @@
 //! Why a description cannot be agreed upon.
 
+use crate::sdp::ParseError;
 use crate::types::candidate::ParseCandidateError;
 
 /// Why an offer could not be made, or a description not be accepted. Nothing has changed then.
@@ -85,6 +86,15 @@ pub enum NegotiationError {
     /// a new connection.
     #[error("the fingerprints have changed: make a new connection for another certificate")]
     FingerprintChanged,
+    /// The description that would be written is larger than one that is read: there are too many sections.
+    #[error("the description to be written is too large: {0}")]
+    TooLarge(#[from] ParseError),
+    /// The answer takes a section, but no format that was offered in it (RFC 3264 §6.1).
+    #[error("media section {section} of the answer has none of the offered formats")]
+    NoCommonFormat {
+        /// The section, counted from zero.
+        section: usize,
+    },
     /// The description answers an ICE restart, or asks for one, and the local credentials given are the old ones
     /// (RFC 8839 §4.4.1.1.1).
     #[error("the offer restarts ICE: give fresh local credentials")]
@@ -93,6 +103,11 @@ pub enum NegotiationError {
     #[error("the answer restarts ICE, which only an offer may do")]
     RestartInAnswer,
 }
+
+/// There is no such transceiver, or it was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such transceiver, or it was stopped")]
+pub struct UnknownTransceiver;
 
 /// Why a trickled candidate could not be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

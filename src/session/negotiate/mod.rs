@@ -16,25 +16,37 @@
 //! Glare is the application's to resolve, as in "perfect negotiation": the polite side calls
 //! [`rollback`](Negotiator::rollback) and accepts the other's offer, the impolite one ignores that offer.
 
+mod codecs;
 mod error;
+mod media;
 mod sections;
 #[cfg(test)]
 mod tests;
 mod transport;
 mod trickle;
 
-pub use error::{NegotiationError, TrickleError};
+pub use codecs::{Capability, Format};
+pub use error::{NegotiationError, TrickleError, UnknownTransceiver};
+pub use media::{
+    AgreedExtension, AgreedMedia, Encoding, Incoming, Label, MAX_SSRCS, MediaConfig, RemoteMedia, Sender,
+    TransceiverId,
+};
 pub use transport::{Applied, RemoteData, RemoteTransport, SCTP_PORT, TransportFacts};
 pub use trickle::{Ignored, RemoteCandidate, Trickled};
 
 use crate::rng::Rng;
-use crate::sdp::{Answer, Description, Group, MediaKind, MediaSection, Offer, Origin, Sctp, Transport};
+use crate::sdp::{
+    Answer, Description, Group, MAX_SECTIONS, MediaKind, MediaSection, Offer, Origin, Sctp, Transport,
+};
+use crate::types::codec::MediaType;
 use crate::types::credentials::Credentials;
 use crate::types::direction::Direction;
 use crate::types::fingerprint::Fingerprint;
-use crate::types::ids::Mid;
+use crate::types::ids::{Mid, Rid};
 use crate::types::setup::{DtlsRole, IceRole, Setup};
 
+use codecs::Numbers;
+use media::{ExtensionIds, LocalMedia, Transceiver};
 use sections::{Layout, Section, check_continuity, fresh_mid, is_data};
 use transport::{Told, Written, answerer_role, ice_role, offerer_role, setup_of};
 
@@ -61,6 +73,8 @@ pub struct Negotiator {
     session_id: u64,
     /// Grows with every description written, as RFC 8829 §5.2.2 has it.
     version: u64,
+    media: MediaConfig,
+    transceivers: Vec<Transceiver>,
     agreed: Agreement,
     pending: Option<Pending>,
 }
@@ -114,7 +128,88 @@ impl Negotiator {
     /// A machine in the stable state, without any section.
     pub fn new(rng: &mut Rng) -> Self {
         // RFC 8829 §5.2.1: 64 bits, of which the first is zero.
-        Negotiator { session_id: rng.u64() >> 1, version: 0, agreed: Agreement::default(), pending: None }
+        Negotiator {
+            session_id: rng.u64() >> 1,
+            version: 0,
+            media: MediaConfig::default(),
+            transceivers: Vec::new(),
+            agreed: Agreement::default(),
+            pending: None,
+        }
+    }
+
+    /// The same machine with media: by default every section of audio and video is turned down. Formats and header
+    /// extensions whose text could not stand in a description are left out.
+    #[must_use]
+    pub fn with_media(self, media: MediaConfig) -> Self {
+        Negotiator { media: media.printable(), ..self }
+    }
+
+    /// Adds a way for media, to be offered next, or matched with the next section of this kind that the peer
+    /// offers. `receive_rids` are the layers asked for in an offer, when it receives.
+    pub fn add_transceiver(
+        &mut self,
+        kind: MediaType,
+        direction: Direction,
+        sender: Sender,
+        receive_rids: Vec<Rid>,
+    ) -> TransceiverId {
+        self.transceivers.push(Transceiver {
+            kind,
+            direction,
+            sender,
+            receive_rids,
+            section: None,
+            is_stopped: false,
+        });
+        TransceiverId(self.transceivers.len() - 1)
+    }
+
+    /// What the transceiver is to do; counts from the next exchange on.
+    pub fn set_direction(
+        &mut self,
+        id: TransceiverId,
+        direction: Direction,
+    ) -> Result<(), UnknownTransceiver> {
+        self.transceiver_mut(id)?.direction = direction;
+        Ok(())
+    }
+
+    /// What the transceiver is to send; counts from the next exchange on.
+    pub fn set_sender(&mut self, id: TransceiverId, sender: Sender) -> Result<(), UnknownTransceiver> {
+        self.transceiver_mut(id)?.sender = sender;
+        Ok(())
+    }
+
+    /// Ends the transceiver for good; the next exchange turns its section down (RFC 8829 §4.2.1).
+    pub fn stop_transceiver(&mut self, id: TransceiverId) -> Result<(), UnknownTransceiver> {
+        self.transceiver_mut(id)?.is_stopped = true;
+        Ok(())
+    }
+
+    fn transceiver_mut(&mut self, id: TransceiverId) -> Result<&mut Transceiver, UnknownTransceiver> {
+        self.transceivers
+            .get_mut(id.0)
+            .filter(|transceiver| !transceiver.is_stopped)
+            .ok_or(UnknownTransceiver)
+    }
+
+    /// Whether an offer of ours would say something new: transceivers were added, turned or stopped, or data
+    /// channels are `wanted` and not there.
+    pub fn needs_offer(&self, data_wanted: bool) -> bool {
+        let has_data = self.agreed.sections.iter().any(|section| section.is_active && section.is_data());
+        let is_new = |(i, transceiver): (usize, &Transceiver)| match transceiver.section {
+            None => !transceiver.is_stopped,
+            Some(at) => {
+                let section =
+                    self.agreed.sections.get(at).filter(|s| s.transceiver() == Some(TransceiverId(i)));
+                // One whose section is gone has nothing more to say.
+                section
+                    .and_then(|section| section.media.as_ref())
+                    .is_some_and(|said| transceiver.is_stopped || said.wanted != transceiver.direction)
+            }
+        };
+        (data_wanted && !has_data) || self.transceivers.iter().enumerate().any(is_new)
     }
 
     /// Where the exchange stands.
@@ -139,7 +234,7 @@ impl Negotiator {
         let Some(agreed) = &self.agreed.transport else { return false };
         let description = offer.description();
         let Ok(layout) = Layout::read(&description) else { return false };
-        let (bundle, _) = layout.bundle(&description, &self.acceptable(&description));
+        let (bundle, _) = layout.bundle(&description, &acceptable(&self.fits(&description)));
         Told::read(&description, &bundle)
             .is_ok_and(|told| told.is_some_and(|t| t.credentials != agreed.remote))
     }
@@ -155,6 +250,7 @@ impl Negotiator {
             return Err(NegotiationError::OfferPending);
         }
         let mut sections = self.agreed.sections.clone();
+        self.offer_media(&mut sections);
         if options.data && !sections.iter().any(|section| section.is_active && section.is_data()) {
             add(&mut sections, Section::data);
         }
@@ -177,7 +273,7 @@ impl Negotiator {
             // RFC 8829 §5.2.1
             transport: Transport { ice_options: Some("trickle ice2"), ..Transport::default() },
             ..self.description(facts, &written, &sections, &bundle_names(&sections, &bundle), tag)
-        });
+        })?;
         self.version += 1;
         let (local_ufrag, ice_lite) = (facts.credentials.ufrag.clone(), facts.ice_lite);
         self.pending = Some(Pending { sections, local_ufrag, ice_lite, tag });
@@ -201,7 +297,8 @@ impl Negotiator {
             return Err(NegotiationError::SectionCount { expected, found });
         }
         check_continuity(&self.agreed.sections, &offer, &layout)?;
-        let (bundle, is_bundled) = layout.bundle(&offer, &self.acceptable(&offer));
+        let fits = self.fits(&offer);
+        let (bundle, is_bundled) = layout.bundle(&offer, &acceptable(&fits));
         let transport = match Told::read(&offer, &bundle)? {
             Some(told) => {
                 let side = Side::Answerer { preferred_role: facts.preferred_role };
@@ -210,7 +307,8 @@ impl Negotiator {
             }
             None => None,
         };
-        let sections = taken_over(&offer, &layout, &bundle);
+        let mut sections = taken_over(&offer, &layout, &bundle);
+        let transceivers = self.answer_media(&offer, fits, &mut sections);
         let (role, tag) = match &transport {
             Some((agreed, ..)) => (agreed.dtls_role, agreed.tag),
             None => (facts.preferred_role, 0),
@@ -222,8 +320,9 @@ impl Negotiator {
             // RFC 8829 §5.3.1: options that the offer has.
             transport: Transport { ice_options: common_ice_options(&offer, &bundle), ..Transport::default() },
             ..self.description(facts, &written, &sections, &names, tag)
-        });
+        })?;
         self.version += 1;
+        self.transceivers = transceivers;
         Ok((answer, self.complete(&offer, &bundle, sections, transport)))
     }
 
@@ -255,8 +354,16 @@ impl Negotiator {
             None => None,
         };
         let mut sections = pending.sections.clone();
-        for (section, accepted) in sections.iter_mut().zip(accepted) {
+        for (i, (section, accepted)) in sections.iter_mut().zip(accepted).enumerate() {
             section.is_active &= accepted;
+            if let Some(media) = section.media.as_mut().filter(|_| section.is_active) {
+                let answered = media.answered(&answer.media[i]);
+                *media = answered.ok_or(NegotiationError::NoCommonFormat { section: i })?;
+            }
+        }
+        // RFC 8829 §5.10: a section that the peer turns down ends its transceiver.
+        for media in sections.iter().filter(|section| !section.is_active).filter_map(|s| s.media.as_ref()) {
+            self.transceivers[media.transceiver.0].is_stopped = true;
         }
         self.pending = None;
         Ok(self.complete(&answer, &bundle, sections, transport))
@@ -268,14 +375,90 @@ impl Negotiator {
         self.pending.take().map(|_| ()).ok_or(NegotiationError::NoOffer)
     }
 
-    /// Which of the offered sections could be taken, were each alone.
-    fn acceptable(&self, offer: &Description<'_>) -> Vec<bool> {
+    /// As what each of the offered sections could be taken, were it alone.
+    fn fits(&self, offer: &Description<'_>) -> Vec<Fit> {
         // There is one SCTP association, for the section that has it, or else the first that asks.
         let is_offered = |i: &usize| offer.media.get(*i).is_some_and(|s| !s.is_rejected() && is_data(s));
         let established =
             self.agreed.sections.iter().position(|s| s.is_active && s.is_data()).filter(is_offered);
         let data = established.or_else(|| (0..offer.media.len()).find(is_offered));
-        (0..offer.media.len()).map(|i| Some(i) == data).collect()
+        let fit = |(i, section): (usize, &MediaSection<'_>)| {
+            if Some(i) == data {
+                return Fit::Data;
+            }
+            let Some(kind) = MediaType::from_name(section.kind.name()) else { return Fit::No };
+            let owner = self.agreed.sections.get(i).and_then(Section::transceiver);
+            let is_stopped = owner.is_some_and(|id| self.transceivers[id.0].is_stopped);
+            // RFC 8829 §5.3.1, policy require: RTP and RTCP share a port, or there is no section.
+            if section.is_rejected() || is_stopped || !section.is_rtp() || !section.rtp.rtcp_mux {
+                return Fit::No;
+            }
+            let formats = codecs::answer(section, self.media.capabilities(kind));
+            if formats.is_empty() { Fit::No } else { Fit::Media(kind, formats) }
+        };
+        offer.media.iter().enumerate().map(fit).collect()
+    }
+
+    /// Brings the sections of transceivers up to date for an offer, and adds those that are not there yet.
+    fn offer_media(&self, sections: &mut Vec<Section>) {
+        let (mut numbers, mut ids) = (Numbers::default(), ExtensionIds::default());
+        for section in sections.iter_mut() {
+            let Some(id) = section.transceiver() else { continue };
+            let transceiver = &self.transceivers[id.0];
+            section.is_active = !transceiver.is_stopped;
+            if let Some(media) = section.media.as_mut() {
+                *media = media.offered_again(transceiver);
+                numbers.hold(&media.formats);
+                media.extensions.iter().for_each(|extension| _ = ids.hold(extension.id, &extension.uri));
+            }
+        }
+        for (i, transceiver) in self.transceivers.iter().enumerate() {
+            let has_room = sections.len() < MAX_SECTIONS || sections.iter().any(|section| !section.is_active);
+            if transceiver.section.is_some() || transceiver.is_stopped || !has_room {
+                continue;
+            }
+            let media = LocalMedia::offer(TransceiverId(i), transceiver, &self.media, &mut numbers, &mut ids);
+            if !media.formats.is_empty() {
+                add(sections, |mid| Section::media(mid, media));
+            }
+        }
+    }
+
+    /// Finds or makes the transceivers of the sections that are taken (RFC 8829 §5.10), and says what is said in
+    /// them. Returns all transceivers, to be kept when the exchange is complete.
+    fn answer_media(
+        &self,
+        offer: &Description<'_>,
+        fits: Vec<Fit>,
+        sections: &mut [Section],
+    ) -> Vec<Transceiver> {
+        let mut transceivers = self.transceivers.clone();
+        let mut ids = ExtensionIds::default();
+        for (i, (fit, section)) in fits.into_iter().zip(sections.iter_mut()).enumerate() {
+            let (Fit::Media(kind, formats), true) = (fit, section.is_active) else { continue };
+            let owner = self.agreed.sections.get(i).and_then(Section::transceiver).map(|id| id.0);
+            let is_free = |t: &Transceiver| t.kind == kind && t.section.is_none() && !t.is_stopped;
+            let id = owner.or_else(|| transceivers.iter().position(is_free)).unwrap_or_else(|| {
+                transceivers.push(Transceiver {
+                    kind,
+                    direction: match self.media.incoming {
+                        Incoming::Receive => Direction::RecvOnly,
+                        Incoming::SendAndReceive => Direction::SendRecv,
+                        Incoming::Hold => Direction::Inactive,
+                    },
+                    sender: Sender::default(),
+                    receive_rids: Vec::new(),
+                    section: None,
+                    is_stopped: false,
+                });
+                transceivers.len() - 1
+            });
+            transceivers[id].section = Some(i);
+            let (id, transceiver) = (TransceiverId(id), &transceivers[id]);
+            let media = LocalMedia::answer(id, transceiver, &offer.media[i], formats, &self.media, &mut ids);
+            section.media = Some(media);
+        }
+        transceivers
     }
 
     /// Draws from both sides what holds from now on.
@@ -332,13 +515,25 @@ impl Negotiator {
     ) -> Applied {
         let data = bundle.iter().map(|i| &remote.media[*i]).find(|section| is_data(section));
         let data = data.map(RemoteData::read);
+        let mut media = Vec::new();
+        for (i, (section, remote)) in sections.iter().zip(&remote.media).enumerate() {
+            if let Some(id) = section.transceiver() {
+                self.transceivers[id.0].section = Some(i);
+                media.extend(section.media.as_ref().map(|media| media.agreed(i, section.mid, remote)));
+            }
+        }
+        // RFC 8829 §5.10: whose section is gone is stopped.
+        for (i, transceiver) in self.transceivers.iter_mut().enumerate() {
+            let has_section = |at| sections.get(at).and_then(Section::transceiver) == Some(TransceiverId(i));
+            transceiver.is_stopped |= transceiver.section.is_some_and(|at| !has_section(at));
+        }
         self.agreed.sections = sections;
         match transport {
             Some((agreed, transport, ice_restart)) => {
                 self.agreed.transport = Some(agreed);
-                Applied { transport: Some(transport), ice_restart, data }
+                Applied { transport: Some(transport), ice_restart, data, media }
             }
-            None => Applied { transport: None, ice_restart: false, data },
+            None => Applied { transport: None, ice_restart: false, data, media },
         }
     }
 
@@ -404,6 +599,10 @@ impl Section {
             return section;
         }
         written.fill(&mut section, tagged);
+        if let Some(media) = &self.media {
+            media.fill(&mut section);
+            return section;
+        }
         section.sctp = Sctp {
             port: Some(SCTP_PORT),
             max_message_size: Some(facts.max_message_size),
@@ -421,12 +620,24 @@ impl Section {
 }
 
 /// Puts a new section where one was turned down, or behind the others (RFC 8829 §5.2.2).
-fn add(sections: &mut Vec<Section>, make: impl Fn(Mid) -> Section) {
+fn add(sections: &mut Vec<Section>, make: impl FnOnce(Mid) -> Section) {
     let section = make(fresh_mid(sections));
     match sections.iter_mut().find(|section| !section.is_active) {
         Some(slot) => *slot = section,
         None => sections.push(section),
     }
+}
+
+/// As what an offered section can be taken.
+#[derive(Debug)]
+enum Fit {
+    No,
+    Data,
+    Media(MediaType, Vec<Format>),
+}
+
+fn acceptable(fits: &[Fit]) -> Vec<bool> {
+    fits.iter().map(|fit| !matches!(fit, Fit::No)).collect()
 }
 
 /// The sections of an offer, of which those in `bundle` are accepted.

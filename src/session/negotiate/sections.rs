@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sdp::{Description, MediaSection};
 use crate::session::negotiate::error::NegotiationError;
+use crate::session::negotiate::media::{LocalMedia, TransceiverId};
 use crate::types::ids::Mid;
 
 /// A section as it was last agreed upon, or is offered. Its place is its index, for good (RFC 3264 §8).
@@ -18,6 +19,8 @@ pub(super) struct Section {
     pub(super) formats: String,
     /// False when it is turned down; its place may be used again (RFC 8829 §5.2.2).
     pub(super) is_active: bool,
+    /// What is said about RTP, in a section of audio or video.
+    pub(super) media: Option<LocalMedia>,
 }
 
 impl Section {
@@ -28,6 +31,18 @@ impl Section {
             protocol: "UDP/DTLS/SCTP".to_owned(),
             formats: "webrtc-datachannel".to_owned(),
             is_active: true,
+            media: None,
+        }
+    }
+
+    pub(super) fn media(mid: Mid, media: LocalMedia) -> Self {
+        Section {
+            mid: Some(mid),
+            kind: media.kind.name().to_owned(),
+            protocol: "UDP/TLS/RTP/SAVPF".to_owned(),
+            formats: "0".to_owned(),
+            is_active: true,
+            media: Some(media),
         }
     }
 
@@ -40,11 +55,17 @@ impl Section {
             protocol: section.protocol.to_owned(),
             formats: formats.to_owned(),
             is_active,
+            media: None,
         }
     }
 
     pub(super) fn is_data(&self) -> bool {
         self.kind == "application"
+    }
+
+    /// Whose section this is, while it is active.
+    pub(super) fn transceiver(&self) -> Option<TransceiverId> {
+        self.media.as_ref().filter(|_| self.is_active).map(|media| media.transceiver)
     }
 }
 

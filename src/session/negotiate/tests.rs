@@ -1,3 +1,5 @@
+mod media;
+
 use super::*;
 use crate::rng::Stream;
 

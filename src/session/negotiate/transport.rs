@@ -2,6 +2,7 @@
 
 use crate::sdp::{Description, MediaSection, Transport};
 use crate::session::negotiate::error::NegotiationError;
+use crate::session::negotiate::media::AgreedMedia;
 use crate::types::candidate::{Candidate, CandidateAddress, CandidateKind};
 use crate::types::credentials::Credentials;
 use crate::types::fingerprint::Fingerprint;
@@ -43,6 +44,8 @@ pub struct Applied {
     pub ice_restart: bool,
     /// Data channels; `None` when they were not offered, or turned down.
     pub data: Option<RemoteData>,
+    /// The sections of audio and video, in their order.
+    pub media: Vec<AgreedMedia>,
 }
 
 /// How the peer is found and authenticated, and who does what.
