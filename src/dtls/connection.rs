@@ -263,6 +263,13 @@ impl Connection {
         }
     }
 
+    /// Seals something other than application data, as a hostile peer may.
+    #[cfg(test)]
+    pub(super) fn seal_other(&mut self, content_type: ContentType, record: &mut BytesMut) {
+        let epoch = self.records.write_epoch();
+        self.records.seal(epoch, content_type, record, 0).expect("a connected end");
+    }
+
     /// What was negotiated, once connected.
     pub fn details(&self) -> Option<&Details> {
         match &self.phase {

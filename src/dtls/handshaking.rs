@@ -14,7 +14,7 @@
 //! without checksums, can put a wrong message into a true handshake. So a message in the clear that fails is not
 //! the end. The client waits for the server's flight again; at every third failure it begins anew with another hello; the server takes
 //! another hello, which a client that gave up its first one sends. A failure is believed when it comes again
-//! (nothing in common twice, the same wrong certificate twice, anything at all eight times), or when nothing
+//! (nothing in common twice, the same wrong certificate twice, anything at all twelve times), or when nothing
 //! follows it for two seconds.
 
 use std::collections::VecDeque;
@@ -27,6 +27,7 @@ use super::alert::AlertDescription;
 use super::config::Config;
 use super::error::{CloseReason, HandshakeError};
 use super::flight::{Flight, Retransmission};
+use super::handshake::hello::ClientHello;
 use super::handshake::{Fragment, HandshakeType, Message, written};
 use super::peer::Verdict;
 use super::reassembly::{Inserted, MAX_BUFFERED, Reassembly, Whole};
@@ -55,7 +56,10 @@ const MAX_REPEATED_HELLO: usize = 6 * 1024;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How many failures of any kind end a handshake.
-const MAX_FAILURES: u8 = 8;
+const MAX_FAILURES: u8 = 12;
+
+/// How many other hellos a client sends for alerts that may be forged.
+const MAX_NEW_HELLOS: u8 = 8;
 
 /// How many different hellos a server answers.
 const MAX_HELLOS: u8 = 8;
@@ -204,6 +208,8 @@ struct Doubts {
     hellos: u8,
     /// The hello that is being answered.
     hello: Option<Digest>,
+    /// Another one that came since.
+    other_hello: Option<Digest>,
     /// The last failure and the hash of the message that brought it.
     last: Option<(HandshakeError, Digest)>,
     /// Why the connection ends, if nothing follows.
@@ -305,12 +311,10 @@ impl Handshake {
 
     /// A message of a handshake that this server gave up: the client has not heard of it.
     fn on_orphan(&mut self, now: Instant) -> Event {
-        match self.doubts.reason {
-            Some(CloseReason::Handshake(error)) if self.timers.retransmission.on_peer_retransmission(now) => {
-                Event::Doubted(error.alert())
-            }
-            _ => Event::Dropped(Drop::Unexpected),
+        if self.doubts.hellos > 0 && self.timers.retransmission.on_peer_retransmission(now) {
+            return Event::Doubted(AlertDescription::UNEXPECTED_MESSAGE);
         }
+        Event::Dropped(Drop::Unexpected)
     }
 
     /// The peer sends its flight again: it did not get ours.
@@ -331,8 +335,7 @@ impl Handshake {
     ) -> Event {
         self.repeated_hello.insert(0, fragment);
         let Some(whole) = self.repeated_hello.take() else { return Event::None };
-        let is_same = self.doubts.hello == Some(HashAlgorithm::Sha256.digest(&[&whole.body]));
-        if is_same || self.is_proven() || self.doubts.hellos >= MAX_HELLOS {
+        if !self.replaces_hello(&whole.body) {
             return self.on_peer_retransmission(now);
         }
         self.restart(outside.records);
@@ -341,6 +344,18 @@ impl Handshake {
             self.reassembly.insert(0, &Fragment { kind, length, message_seq, offset: 0, body });
         }
         Event::None
+    }
+
+    /// Whether a client began anew with this hello. Once it went on from its first one, which says that both ends
+    /// know the same hellos, one that is different has to come twice.
+    fn replaces_hello(&mut self, body: &[u8]) -> bool {
+        let digest = HashAlgorithm::Sha256.digest(&[body]);
+        if self.doubts.hello == Some(digest) || self.is_proven() || self.doubts.hellos >= MAX_HELLOS {
+            return false;
+        }
+        let is_first = matches!(self.state, Some(State::Server12(v12::server::State::WaitCertificate(_))));
+        let came_before = self.doubts.other_hello.replace(digest) == Some(digest);
+        (is_first || came_before) && ClientHello::parse(body).is_ok()
     }
 
     /// Whether the peer's signature covers the hellos: whoever sends another one now is not the peer.
@@ -418,8 +433,9 @@ impl Handshake {
     /// An alert in the clear: true or forged, the peer may answer another hello.
     pub(crate) fn on_suspect_alert(&mut self, now: Instant, description: AlertDescription) {
         self.suspect(now, CloseReason::Alert(description));
-        self.doubts.is_given_up = self.doubts.hellos < MAX_HELLOS;
-        if self.doubts.is_given_up {
+        self.doubts.is_given_up = self.doubts.hellos < MAX_NEW_HELLOS;
+        // The first ones at once, the others when the flight would be due.
+        if self.doubts.is_given_up && self.doubts.hellos < 2 {
             self.timers.retransmission.hasten(now);
         }
     }
@@ -427,7 +443,7 @@ impl Handshake {
     /// Notes why the connection ends, if nothing follows.
     fn suspect(&mut self, now: Instant, reason: CloseReason) {
         self.doubts.reason = Some(reason);
-        self.timers.suspicion.arm(now + GRACE);
+        self.timers.suspicion.arm_if_idle(now + GRACE);
     }
 
     /// Asks for the server's flight again, with the same hello. Any server answers that.

@@ -9,7 +9,7 @@ use crate::dtls::record::{ContentType, HEADER_LEN, Header};
 use crate::dtls::{CloseReason, SealError};
 
 /// A record in the clear.
-fn plain(content_type: ContentType, sequence: u64, body: &[u8]) -> Vec<u8> {
+pub(super) fn plain(content_type: ContentType, sequence: u64, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).unwrap();
     let header = Header { content_type, version: 0xfefd, epoch: 0, sequence, length };
     let mut record = written(|w| header.emit(w)).to_vec();
@@ -305,4 +305,43 @@ fn a_sealed_record_needs_room_for_its_header_and_fits_its_limit() {
         assert_eq!(sealed, Err(SealError::BadLength), "{len} {start}");
     }
     assert_eq!(connection.seal_in_place(&mut BytesMut::zeroed(21 + (1 << 14)), 0), Ok(()));
+}
+
+#[test]
+fn an_idle_connection_keeps_little() {
+    // The state of the handshake is gone; what stays is two keys, the exporter and the peer's certificate.
+    assert!(size_of::<Connection>() <= 640, "{} bytes", size_of::<Connection>());
+    assert!(size_of::<crate::dtls::session::Session>() <= 256);
+}
+
+#[test]
+fn renegotiation_is_refused_and_the_connection_lives_on() {
+    // RFC 5746, RFC 5246 §7.2.2: an authentic HelloRequest or ClientHello draws a warning, a bounded number of times.
+    let mut pair = Pair::plain().connected();
+    let before = pair.ends[SERVER].sent.len();
+    for _ in 0..100 {
+        let hello = fragment(HandshakeType::CLIENT_HELLO, 5, 0, 0, &[]);
+        let end = &mut pair.ends[CLIENT].connection;
+        let mut record = BytesMut::zeroed(end.overhead().head);
+        record.extend_from_slice(&hello);
+        end.seal_other(ContentType::HANDSHAKE, &mut record);
+        pair.deliver(SERVER, &record);
+        pair.drain();
+    }
+    assert_eq!(pair.ends[SERVER].sent.len() - before, 32);
+    pair.run(Duration::from_secs(1));
+    exchange(&mut pair);
+}
+
+#[test]
+fn input_that_is_not_polled_is_dropped_beyond_a_bound() {
+    // R68.
+    let mut pair = Pair::plain().connected();
+    for _ in 0..1000 {
+        let record = pair.ends[CLIENT].seal(b"data");
+        pair.deliver(SERVER, &record);
+    }
+    pair.drain();
+    assert_eq!(pair.ends[SERVER].received.len(), 64);
+    assert_eq!(pair.ends[SERVER].connection.stats().no_room, 936);
 }

@@ -2,6 +2,7 @@
 
 mod handshake;
 mod hostile;
+mod impostor;
 mod loss;
 
 use std::collections::BTreeMap;
