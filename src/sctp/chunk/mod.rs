@@ -14,7 +14,11 @@
 //! One file per family of chunks. A parsed chunk is a view that was validated once.
 
 pub(crate) mod data;
+pub(crate) mod error;
 pub(crate) mod forward_tsn;
+pub(crate) mod init;
+pub(crate) mod parameter;
+pub(crate) mod reconfig;
 pub(crate) mod sack;
 
 use std::ops::Range;
