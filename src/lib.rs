@@ -3,6 +3,7 @@
 
 pub mod buffer;
 pub mod crypto;
+pub mod dcep;
 pub mod dtls;
 pub mod ice;
 pub mod packet;

@@ -32,6 +32,10 @@ pub struct Config {
     /// The largest packet, SCTP common header included, in bytes. Default 1,163: what is left of a UDP payload
     /// of 1,200 bytes under a DTLS 1.2 AES-GCM record.
     pub mtu: usize,
+    /// Our SCTP port (RFC 8841 §5.1, `a=sctp-port`). Default 5000.
+    pub local_port: u16,
+    /// The peer's SCTP port, until [`set_remote_port`](super::Association::set_remote_port). Default 5000.
+    pub remote_port: u16,
     /// Outgoing streams asked for, and incoming streams accepted (RFC 9260 §3.3.2). Default 65,535
     /// (RFC 8831 §6.2). No memory is taken for a stream before its use.
     pub max_streams: u16,
@@ -46,7 +50,8 @@ pub struct Config {
     /// Upper bound of the retransmission time-out. Default 10 s; RFC 9260 §16 says 60 s, which would leave a
     /// transfer idle for up to a minute after the path comes back.
     pub rto_max: Duration,
-    /// How often INIT and COOKIE-ECHO are sent again (RFC 9260 §16, Max.Init.Retransmits). Default 16.
+    /// How often INIT and COOKIE-ECHO are sent again (RFC 9260 §16, Max.Init.Retransmits). Default 60: about a
+    /// minute, since the pauses between them grow to one second only.
     pub max_init_retransmits: u32,
     /// How many time-outs in a row end the association (RFC 9260 §8.1). `None`, the default: never, since ICE
     /// consent (RFC 7675) decides whether the peer is there.
@@ -76,12 +81,14 @@ impl Default for Config {
             receive_window: 1024 * 1024,
             send_buffer: 16 * 1024 * 1024,
             mtu: 1200 - 13 - 8 - 16,
+            local_port: 5000,
+            remote_port: 5000,
             max_streams: 65_535,
             max_active_streams: 4096,
             rto_min: Duration::from_millis(200),
             rto_initial: Duration::from_secs(1),
             rto_max: Duration::from_secs(10),
-            max_init_retransmits: 16,
+            max_init_retransmits: 60,
             max_retransmits: None,
             heartbeat_interval: None,
             cookie_lifetime: Duration::from_secs(60),
