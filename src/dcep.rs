@@ -85,7 +85,13 @@ impl<'a> Open<'a> {
             _ => return Err(r.malformed()),
         };
         let ordered = channel_type & UNORDERED == 0;
-        Ok(Open { ordered, reliability, priority, label: r.take(label_len)?, protocol: r.take(protocol_len)? })
+        Ok(Open {
+            ordered,
+            reliability,
+            priority,
+            label: r.take(label_len)?,
+            protocol: r.take(protocol_len)?,
+        })
     }
 
     /// Appends the message.

@@ -130,7 +130,8 @@ impl Association {
         let header = Header::parse(packet)?;
         let is_first = chunk.range.start == HEADER_LEN + CHUNK_HEADER_LEN;
         let opened = self.jar.open(now, chunk.value);
-        let Some(Opened { cookie, age }) = opened.ok().filter(|o| o.cookie.local_tag == header.tag && is_first)
+        let Some(Opened { cookie, age }) =
+            opened.ok().filter(|o| o.cookie.local_tag == header.tag && is_first)
         else {
             self.stats.cookies_refused += 1;
             return Ok(Flow::Stop);
@@ -197,6 +198,7 @@ impl Association {
         self.offer.tag = cookie.local_tag;
         self.offer.initial_tsn = cookie.local_tsn;
         self.control.clear();
+        self.sender.abandon_all();
         self.meet(cookie.peer, First::Yes);
         self.state = State::Established;
         self.heartbeat.start(now);

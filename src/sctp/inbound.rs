@@ -48,7 +48,13 @@ impl Association {
             return;
         }
         match self.admit(&header, &packet) {
-            Verdict::Ours => self.handle_chunks(now, &packet),
+            Verdict::Ours => {
+                // Two time-outs in a row: the path was dead, and this packet says that it is back.
+                if self.sender.timeouts_in_a_row() >= 2 {
+                    self.sender.on_sign_of_life(now);
+                }
+                self.handle_chunks(now, &packet);
+            }
             Verdict::OutOfTheBlue => self.answer_out_of_the_blue(&header, &packet),
             Verdict::Foreign => self.stats.packets_foreign += 1,
         }

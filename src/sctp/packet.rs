@@ -63,8 +63,8 @@ mod tests {
 
     /// RFC 9653 §3, figure 1: an INIT whose correct checksum is 0.
     const ZERO: [u8; 32] = [
-        0x13, 0x89, 0x13, 0x89, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0xfc, 0xb7, 0x5c, 0xca, 0, 0, 0x05, 0xdc, 0,
-        1, 0, 1, 0, 0, 0, 0,
+        0x13, 0x89, 0x13, 0x89, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0xfc, 0xb7, 0x5c, 0xca, 0, 0, 0x05,
+        0xdc, 0, 1, 0, 1, 0, 0, 0, 0,
     ];
 
     #[test]

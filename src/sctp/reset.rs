@@ -12,9 +12,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::chunk::parameter::Parameters;
-use super::chunk::reconfig::{
-    Outcome, Reconfig, StreamList, emit_outgoing_reset, outgoing_reset_len,
-};
+use super::chunk::reconfig::{Outcome, Reconfig, StreamList, emit_outgoing_reset, outgoing_reset_len};
 use super::rx::Receiver;
 use super::tx::Sender;
 use super::types::{Event, Tsn};
@@ -164,13 +162,10 @@ impl Reset {
 
     /// RFC 6525 §5.1.1: no answer came, so the same request leaves again. True when it does.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
-        match &mut self.in_flight {
-            Some(request) if request.timer.expire(now) => {
-                request.is_due = true;
-                true
-            }
-            _ => false,
-        }
+        let Some(request) = &mut self.in_flight else { return false };
+        let is_over = request.timer.expire(now);
+        request.is_due |= is_over;
+        is_over
     }
 
     /// RFC 6525 §5.2.1: takes in a RE-CONFIG chunk; gives the answers, which leave in one chunk.
@@ -278,8 +273,8 @@ impl Reset {
     ) -> Outcome {
         let mut is_news = false;
         // Streams without state are at the beginning already.
-        for stream in streams.iter().filter(|&s| parts.sender.has_stream(s)) {
-            if !self.is_resetting(stream) {
+        for stream in streams.iter() {
+            if parts.sender.has_stream(stream) && !self.is_resetting(stream) {
                 parts.sender.hold_stream(stream);
                 self.want(stream);
                 is_news = true;

@@ -182,6 +182,16 @@ impl Receiver {
         if chunk.unordered { self.on_unordered(chunk) } else { self.on_ordered(chunk) }
     }
 
+    /// RFC 9260 §6.5: a chunk of a stream that does not exist is acknowledged, and not kept.
+    pub(super) fn on_discarded(&mut self, tsn: Serial32) {
+        self.dropped += 1;
+        self.packet = Some(Urgency::Immediate);
+        if matches!(self.tracker.verdict(tsn), Verdict::Extends | Verdict::Fills) {
+            self.tracker.mark(tsn);
+            self.cumulative = unwrap(self.cumulative, self.tracker.cumulative().0);
+        }
+    }
+
     /// Not kept, so not acknowledged; the SACK tells the peer.
     fn refuse(&mut self) -> Result<(), Violation> {
         self.dropped += 1;

@@ -301,6 +301,11 @@ impl Sender {
         self.queues.stream(stream).is_none_or(|o| o.is_drained())
     }
 
+    /// Whether `stream` was used since it began.
+    pub(super) fn has_stream(&self, stream: StreamId) -> bool {
+        self.queues.stream(stream).is_some()
+    }
+
     /// RFC 6525 §5.2.3: our side of `stream` starts anew.
     pub(super) fn on_stream_reset(&mut self, stream: StreamId) {
         self.queues.restart(stream);
