@@ -30,6 +30,9 @@ mod streams;
 mod tx;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub use association::Association;
 pub use config::{Config, Congestion, InvalidConfig};
 pub use stats::Stats;

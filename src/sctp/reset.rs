@@ -25,6 +25,8 @@ use crate::wire::writer::Writer;
 const MAX_STREAMS_PER_REQUEST: usize = 160;
 /// Streams of one request of the peer. Each becomes an event.
 const MAX_STREAMS_ACCEPTED: usize = 2048;
+/// With so many events waiting for the user, no reset adds to them.
+const MAX_EVENTS_WAITING: usize = 2048;
 
 /// Our request that the peer has not answered.
 #[derive(Debug)]
@@ -321,9 +323,9 @@ impl Reset {
 }
 
 impl Deferred {
-    /// Whether all that the peer sent before its request has arrived.
+    /// Whether all that the peer sent before its request has arrived, and the user takes what happens.
     fn is_ripe(&self, receiver: &Receiver) -> bool {
-        !self.last_tsn.is_after(receiver.cumulative())
+        !self.last_tsn.is_after(receiver.cumulative()) && receiver.event_count() < MAX_EVENTS_WAITING
     }
 }
 

@@ -69,6 +69,7 @@ impl<T> Streams<T> {
         self.entries.iter().map(|(id, state)| (*id, state))
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

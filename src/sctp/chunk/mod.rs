@@ -66,13 +66,6 @@ pub(crate) struct RawChunk<'a> {
     pub(crate) range: Range<usize>,
 }
 
-impl RawChunk<'_> {
-    /// The length field: header and value.
-    pub(crate) fn len(&self) -> usize {
-        CHUNK_HEADER_LEN + self.value.len()
-    }
-}
-
 /// The chunks of a packet, in order.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunks<'a> {

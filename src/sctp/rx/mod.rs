@@ -502,6 +502,17 @@ impl Receiver {
         self.tracker.cumulative()
     }
 
+    /// Events that were not pulled.
+    pub(super) fn event_count(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Streams that hold state.
+    #[cfg(test)]
+    pub(super) fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
     /// Bytes held, overhead included.
     pub(super) fn held(&self) -> usize {
         self.held

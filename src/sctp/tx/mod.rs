@@ -301,6 +301,12 @@ impl Sender {
         self.queues.stream(stream).is_none_or(|o| o.is_drained())
     }
 
+    /// Streams that hold state.
+    #[cfg(test)]
+    pub(super) fn stream_count(&self) -> usize {
+        self.queues.stream_count()
+    }
+
     /// Whether `stream` was used since it began.
     pub(super) fn has_stream(&self, stream: StreamId) -> bool {
         self.queues.stream(stream).is_some()

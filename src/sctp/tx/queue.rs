@@ -197,6 +197,11 @@ impl Queues {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamId, &mut Outbound)> {
         self.streams.iter_mut()
     }
