@@ -180,7 +180,8 @@ mod tests {
                 _ => Reliability::MaxLifetime(Duration::from_millis(u64::from(parameter) * 7919)),
             };
             let open = Open { ordered, reliability, priority, label: &label, protocol: &protocol };
-            prop_assert_eq!(Message::parse(&emitted(&open)), Ok(Message::Open(open)));
+            let wire = emitted(&open);
+            prop_assert_eq!(Message::parse(&wire), Ok(Message::Open(open)));
         }
 
         #[test]

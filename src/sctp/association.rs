@@ -290,10 +290,10 @@ impl Association {
 
     /// The next thing that happened. A message leaves the receive window here, which may make a SACK due.
     pub fn poll_event(&mut self) -> Option<Event> {
-        if let Some(event) = self.receiver.poll_event() {
+        if let Some(event) = self.events.pop_front() {
             return Some(event);
         }
-        self.events.pop_front().or_else(|| self.sender.poll_event())
+        self.receiver.poll_event().or_else(|| self.sender.poll_event())
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do; `None` when it never will.

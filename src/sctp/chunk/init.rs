@@ -276,8 +276,8 @@ mod tests {
         assert_eq!(init.check(), Ok(()));
         let mut buf = BytesMut::new();
         emit_init(&mut Writer::new(&mut buf), &OFFER, None, [], 1000);
-        // Ours ends with the chunk's padding.
         assert_eq!(&buf[..30], SNAP_EXAMPLE);
+        assert_eq!(&buf[30..], [0, 0]);
     }
 
     #[test]

@@ -98,15 +98,17 @@ impl<'a> Iterator for Parameters<'a> {
     }
 }
 
-/// Appends a parameter or error cause with its length and padding.
+/// Appends a parameter or error cause with its length, behind the padding of the one before.
+///
+/// RFC 9260 §3.2: the chunk's length counts the padding between parameters, but not that of the last one.
 pub(crate) fn emit_parameter(w: &mut Writer<'_>, kind: u16, body: impl FnOnce(&mut Writer<'_>)) {
+    w.pad_to(4);
     let start = w.written();
     w.u16(kind);
     w.u16(0);
     body(w);
     let len = w.written() - start;
     w.patch_u16(start + 2, super::wire_length(len));
-    w.zeros(len.next_multiple_of(4) - len);
 }
 
 #[cfg(test)]
@@ -119,7 +121,8 @@ mod tests {
     fn a_length_below_four_or_beyond_the_chunk_is_refused() {
         // HARDENING: a zero-length parameter must not loop, the last one must not be read past.
         for len in [0u8, 1, 2, 3, 9, 255] {
-            let mut parameters = Parameters::new(&[0, 7, 0, len, 1, 2, 3, 4]).take(10);
+            let bytes = [0, 7, 0, len, 1, 2, 3, 4];
+            let mut parameters = Parameters::new(&bytes).take(10);
             assert!(parameters.next().unwrap().is_err(), "{len}");
             assert!(parameters.next().is_none());
         }

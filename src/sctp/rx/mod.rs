@@ -56,6 +56,8 @@ struct Inbound {
     next: u64,
     /// The highest unordered message seen, unwrapped.
     highest_unordered: u64,
+    /// I-DATA: unordered messages below this were given up by the peer, unwrapped.
+    unordered_floor: u64,
     ordered: Runs,
     unordered: Runs,
     delivery: Delivery,
@@ -68,6 +70,7 @@ impl Inbound {
         Inbound {
             next: 0,
             highest_unordered: 0,
+            unordered_floor: 0,
             ordered: Runs::default(),
             unordered: Runs::default(),
             delivery: Delivery::Whole,
@@ -245,11 +248,30 @@ impl Receiver {
                 message
             }
         };
+        let tsn = chunk.tsn;
         let fragment = self.fragment(message, chunk);
+        if self.is_orphan(stream, tsn, &fragment) {
+            self.dropped += 1;
+            return Ok(());
+        }
         if let Some(run) = self.insert(stream, &fragment, Order::Unordered)? {
             self.hand_out_run(stream, run, is_piece);
         }
         Ok(())
+    }
+
+    /// Whether an unordered fragment belongs to a message that was given up, and would wait for ever.
+    fn is_orphan(&self, stream: StreamId, tsn: Serial32, fragment: &Fragment) -> bool {
+        let Some(inbound) = self.streams.get(stream) else { return true };
+        match self.numbering {
+            Numbering::Interleaved => fragment.place.0 < inbound.unordered_floor,
+            // The fragment before it has passed, and is not here: it was skipped.
+            Numbering::Data => {
+                !fragment.is_first
+                    && !inbound.unordered.has_end_at(fragment.place)
+                    && self.tracker.verdict(tsn.previous()) == Verdict::Duplicate
+            }
+        }
     }
 
     fn fragment(&self, message: u64, chunk: DataChunk<Bytes>) -> Fragment {
@@ -372,6 +394,8 @@ impl Receiver {
         };
         if skip.unordered {
             let last = unwrap(inbound.highest_unordered, skip.ssn_or_mid);
+            inbound.highest_unordered = inbound.highest_unordered.max(last);
+            inbound.unordered_floor = inbound.unordered_floor.max(last + 1);
             self.held -= inbound.unordered.drop_where(|(message, _), _| message <= last);
             return;
         }
@@ -412,7 +436,9 @@ impl Receiver {
     fn drop_unordered_up_to(&mut self, last: u64) {
         for (_, inbound) in self.streams.iter_mut() {
             if !inbound.unordered.is_empty() {
-                self.held -= inbound.unordered.drop_where(|(_, index), _| index <= last);
+                // A run that begins right behind, but not with a first fragment, lost its beginning.
+                let is_gone = |index: u64, run: &Run| index <= last || (index == last + 1 && !run.is_first);
+                self.held -= inbound.unordered.drop_where(|(_, index), run| is_gone(index, run));
             }
         }
     }

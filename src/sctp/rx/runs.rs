@@ -236,14 +236,19 @@ impl Runs {
     }
 
     /// Drops everything that `gone` says, and tells what it had cost.
-    pub(super) fn drop_where(&mut self, gone: impl Fn(Place, u64) -> bool) -> usize {
+    pub(super) fn drop_where(&mut self, gone: impl Fn(Place, &Run) -> bool) -> usize {
         let mut freed = 0;
         self.runs.retain(|&place, run| {
-            let keep = !gone(place, run.end);
+            let keep = !gone(place, run);
             freed += if keep { 0 } else { run.cost() };
             keep
         });
         freed
+    }
+
+    /// Whether a run ends right before `place`, so that a fragment there would continue it.
+    pub(super) fn has_end_at(&self, place: Place) -> bool {
+        self.runs.range(..place).next_back().is_some_and(|(p, run)| p.0 == place.0 && run.end == place.1)
     }
 
     /// The longest run of message `message` in bytes: to refuse what grows too large.

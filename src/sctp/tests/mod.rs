@@ -121,6 +121,7 @@ impl Net {
         self.a.association.connect(self.now, rtt);
         self.b.association.connect(self.now, rtt);
         self.run_until(30_000 * MS, |net| net.both(Association::is_established));
+        self.run_for(1000 * MS);
         self.a.events.clear();
         self.b.events.clear();
     }

@@ -30,6 +30,7 @@ fn a_reset_waits_for_what_was_accepted_and_the_stream_is_used_again() {
                 "{seed}"
             );
             assert_eq!(of_b[1..], [Event::IncomingReset(StreamId(4))], "seed {seed}");
+            net.a.events.retain(|e| !matches!(e, Event::BufferedAmountLow(_)));
             assert_eq!(std::mem::take(&mut net.a.events), [Event::OutgoingReset(StreamId(4))]);
         }
     }
