@@ -2,19 +2,43 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+mod config;
 pub mod crypto;
 pub mod dcep;
 pub mod dtls;
+mod endpoint;
+mod event;
 pub mod ice;
 pub mod packet;
 pub mod payload;
 pub mod rng;
+mod rtc;
 pub mod rtp;
 pub mod sctp;
 pub mod sdp;
 pub mod session;
 pub mod srtp;
+mod stats;
 pub mod stun;
 pub mod time;
 pub mod types;
 pub mod wire;
+
+pub use config::{ConfigError, RtcConfig};
+pub use endpoint::{Endpoint, EndpointOutput, Key, Routed, RtcMut};
+pub use event::{Input, Output};
+pub use packet::{Contents, Datagram, Ecn, Protocol, StreamInput, StreamKey, StreamOutput, Transmit};
+pub use rtc::{LocalParameters, NewError, Rtc};
+pub use sctp::{Delivery, MessageId, Reliability};
+pub use sdp::{Answer, Offer};
+pub use session::channels::{
+    ChannelConfig, ChannelId, ChannelInfo, ChannelState, MessageKind, Notice, OpenError, SendError,
+};
+pub use session::event::{CloseReason, ConnectionState, Event};
+pub use session::negotiate::{Applied, NegotiationError, RemoteCandidate, SignalingState};
+pub use session::tap::{Direction, TappedPacket};
+pub use session::transport::{DroppedDatagrams, PathInfo};
+pub use stats::RtcStats;
+pub use time::Clock;
+pub use types::candidate::Candidate;
+pub use types::ids::StreamId;

@@ -1,3 +1,393 @@
-//! Where the protocols meet.
+//! Where the protocols meet: the way of a datagram through ICE, DTLS, SCTP and the data channels.
+//!
+//! Every input ends the same way: due timers run in a fixed order, then [`Session::settle`] takes each fact that
+//! the machines found, once, in a straight line. Nothing calls back, nothing recurses.
 
+pub mod channels;
+pub(crate) mod demux;
+pub mod event;
 pub mod negotiate;
+pub(crate) mod tap;
+pub(crate) mod transport;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::dtls;
+use crate::ice;
+use crate::packet::{Datagram, Protocol, Transmit};
+use crate::rng::Rng;
+use crate::sctp::{self, Association};
+use crate::time::earliest;
+use crate::types::fingerprint::Fingerprint;
+use crate::types::setup::DtlsRole;
+
+use channels::Channels;
+use demux::Kind;
+use event::{CloseReason, ConnectionState, Event};
+use negotiate::RemoteTransport;
+use tap::{Direction, Tap};
+use transport::{PathInfo, Transport};
+
+/// Whether the session lives, says goodbye, or is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Life {
+    Live,
+    /// The last packets (SCTP ABORT, close_notify) are still to be polled.
+    Leaving,
+    Closed,
+}
+
+/// What the session needs of the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) datagram_size: usize,
+    pub(crate) max_segments: usize,
+    pub(crate) max_channels: usize,
+    pub(crate) max_waiting_bytes: usize,
+    pub(crate) tap_bytes: usize,
+}
+
+/// One connection below its public face.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The latest time that was given; it never goes back.
+    now: Instant,
+    life: Life,
+    state: ConnectionState,
+    pub(crate) transport: Transport,
+    pub(crate) association: Association,
+    pub(crate) channels: Channels,
+    /// Facts for the application, oldest first. Messages are not among them: they stay in the association,
+    /// and in its receive window, until they are polled.
+    events: VecDeque<Event>,
+    /// Addresses that authentic checks came from, for whoever routes datagrams; read and emptied by it.
+    pub(crate) authenticated: Vec<(SocketAddr, SocketAddr, Protocol)>,
+    pub(crate) tap: Tap,
+    limits: Limits,
+}
+
+/// Addresses remembered between two looks of the router.
+const MAX_AUTHENTICATED: usize = 32;
+
+impl Session {
+    pub(crate) fn new(now: Instant, ice: ice::Agent, association: Association, limits: Limits) -> Self {
+        Session {
+            now,
+            life: Life::Live,
+            state: ConnectionState::New,
+            transport: Transport::new(ice, limits.datagram_size),
+            association,
+            channels: Channels::new(limits.max_channels, limits.max_waiting_bytes),
+            events: VecDeque::new(),
+            authenticated: Vec::new(),
+            tap: Tap::new(limits.tap_bytes),
+            limits,
+        }
+    }
+
+    /// Both descriptions are known: checks start, and the handshake as soon as there is a path.
+    pub(crate) fn start_dtls(
+        &mut self,
+        config: Arc<dtls::Config>,
+        role: DtlsRole,
+        fingerprints: Vec<Fingerprint>,
+        rng: Rng,
+    ) {
+        self.transport.start_dtls(self.now, config, role, fingerprints, rng);
+        self.channels.on_role(self.now, role, &mut self.association, &mut self.events);
+        self.set_state(ConnectionState::Connecting);
+        self.settle();
+    }
+
+    /// The peer's end of the SCTP association, as it was signalled.
+    pub(crate) fn set_remote_data(&mut self, port: u16, max_message_size: usize) {
+        self.association.set_remote_port(port);
+        self.association.set_remote_max_message_size(max_message_size);
+    }
+
+    /// The peer's transport, as it was signalled: for the first time, again, or after a restart.
+    pub(crate) fn set_remote_transport(&mut self, remote: RemoteTransport) {
+        let (now, ice) = (self.now, &mut self.transport.ice);
+        ice.set_role(remote.ice_role);
+        ice.set_remote_lite(now, remote.ice_lite);
+        if let Err(error) = ice.set_remote_credentials(now, remote.credentials) {
+            tracing::debug!(%error, "remote credentials not taken");
+        }
+        for candidate in &remote.candidates {
+            if let Err(error) = ice.add_remote_candidate(now, candidate) {
+                tracing::debug!(%error, "remote candidate left out");
+            }
+        }
+        if remote.end_of_candidates {
+            ice.end_of_remote_candidates(now);
+        }
+        // What the candidates made due leaves now.
+        ice.handle_timeout(now);
+        self.settle();
+    }
+
+    /// The peer's fingerprints were signalled again.
+    pub(crate) fn set_fingerprints(&mut self, fingerprints: Vec<Fingerprint>) {
+        self.transport.set_fingerprints(fingerprints);
+        self.settle();
+    }
+
+    /// Carries out a command on the transport, and what follows from it.
+    pub(crate) fn command<R>(&mut self, command: impl FnOnce(Instant, &mut Transport) -> R) -> R {
+        let result = command(self.now, &mut self.transport);
+        self.transport.ice.handle_timeout(self.now);
+        self.settle();
+        result
+    }
+
+    /// Something changed that only an offer can tell the peer.
+    pub(crate) fn on_negotiation_needed(&mut self) {
+        self.events.push_back(Event::NegotiationNeeded);
+    }
+
+    /// A datagram, or several of equal size that arrived as one.
+    pub(crate) fn handle_datagram(&mut self, now: Instant, mut datagram: Datagram) {
+        if self.life != Life::Live {
+            self.transport.dropped.closed += 1;
+            return;
+        }
+        self.advance(now);
+        let size = datagram.segment_size.unwrap_or(usize::MAX).max(1);
+        while datagram.contents.len() > size {
+            let contents = datagram.contents.split_to(size);
+            self.handle_single(Datagram { contents, segment_size: None, ..datagram });
+        }
+        self.handle_single(datagram);
+        self.run_timers();
+        self.settle();
+    }
+
+    fn handle_single(&mut self, datagram: Datagram) {
+        self.transport.datagrams_received += 1;
+        self.transport.bytes_received += datagram.contents.len() as u64;
+        match demux::classify(&datagram.contents) {
+            Kind::Stun => self.transport.handle_stun(self.now, &datagram),
+            Kind::Dtls => self.handle_dtls(datagram),
+            Kind::Rtp | Kind::Rtcp => self.transport.dropped.media += 1,
+            Kind::Channel => self.transport.dropped.channel_data += 1,
+            Kind::Unknown => self.transport.dropped.unknown += 1,
+        }
+    }
+
+    fn handle_dtls(&mut self, datagram: Datagram) {
+        let ecn = datagram.ecn;
+        self.transport.handle_dtls(self.now, datagram);
+        while let Some(packet) = self.transport.poll_received() {
+            self.tap.record(self.now, Direction::Received, &packet);
+            self.association.handle_packet(self.now, packet.freeze(), ecn);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.life != Life::Live {
+            return;
+        }
+        self.advance(now);
+        self.run_timers();
+        self.settle();
+    }
+
+    /// Time never runs backwards, whatever the caller's clock does.
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn run_timers(&mut self) {
+        self.transport.handle_timeout(self.now);
+        self.association.handle_timeout(self.now);
+    }
+
+    /// Takes what the machines found out, each fact once, from the bottom up.
+    fn settle(&mut self) {
+        while let Some(fact) = self.transport.ice.poll_fact() {
+            self.on_ice(fact);
+        }
+        while let Some(fact) = self.transport.poll_dtls_fact() {
+            self.on_dtls(fact);
+        }
+        while let Some(line) = self.transport.poll_key_log() {
+            self.events.push_back(Event::KeyLog(line));
+        }
+        if let Some(reason) = self.association.take_closed() {
+            self.end(CloseReason::from(reason));
+        }
+    }
+
+    fn on_ice(&mut self, fact: ice::Fact) {
+        match fact {
+            // DTLS does not wait for nomination.
+            ice::Fact::PairValid(_) => self.transport.on_path(self.now),
+            ice::Fact::PathChanged(Some(path)) => {
+                self.transport.on_path(self.now);
+                self.events.push_back(Event::Path(PathInfo::from(&path)));
+            }
+            ice::Fact::StateChanged(state) => self.on_ice_state(state),
+            ice::Fact::Authenticated { source, local, protocol } => {
+                if self.authenticated.len() < MAX_AUTHENTICATED {
+                    self.authenticated.push((source, local, protocol));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_ice_state(&mut self, state: ice::ConnectionState) {
+        match state {
+            ice::ConnectionState::Failed => self.end(CloseReason::IceFailed),
+            ice::ConnectionState::Disconnected => self.set_state(ConnectionState::Disconnected),
+            ice::ConnectionState::Connected | ice::ConnectionState::Completed
+                if self.transport.is_secured() =>
+            {
+                self.set_state(ConnectionState::Connected);
+            }
+            // During a restart data goes on over the former pair.
+            _ if self.state == ConnectionState::Connected && self.transport.ice.send_path().is_some() => {}
+            _ if self.state == ConnectionState::New => {}
+            _ => self.set_state(ConnectionState::Connecting),
+        }
+    }
+
+    fn on_dtls(&mut self, fact: dtls::Fact) {
+        match fact {
+            dtls::Fact::Connected => {
+                let rtt = self.transport.ice.send_path().and_then(|path| path.rtt);
+                self.association.set_mtu(self.transport.application_size());
+                self.association.connect(self.now, rtt);
+                self.set_state(ConnectionState::Connected);
+            }
+            dtls::Fact::Closed(reason) => self.end(CloseReason::from(reason)),
+        }
+    }
+
+    /// Events of the association that cannot wait until they are polled, because the set-up goes on with them.
+    fn on_sctp(&mut self, event: sctp::Event) {
+        let Session { now, association, channels, events, .. } = self;
+        match event {
+            sctp::Event::Connected => channels.on_connected(events),
+            sctp::Event::Message { stream, ppid, data } => {
+                channels.on_message(*now, stream, ppid, data, association, events);
+            }
+            sctp::Event::Piece { stream, ppid, data, is_last } => {
+                channels.on_piece(stream, ppid, data, is_last, events);
+            }
+            sctp::Event::IncomingReset(stream) => {
+                channels.on_incoming_reset(*now, stream, association, events)
+            }
+            sctp::Event::OutgoingReset(stream) => channels.on_outgoing_reset(stream, events),
+            sctp::Event::Delivered { stream, message } => {
+                if let Some(channel) = channels.by_stream(stream) {
+                    events.push_back(Event::MessageDelivered { channel, message });
+                }
+            }
+            sctp::Event::Abandoned { stream, message } => {
+                if let Some(channel) = channels.by_stream(stream) {
+                    events.push_back(Event::MessageAbandoned { channel, message });
+                }
+            }
+            sctp::Event::BufferedAmountLow(stream) => {
+                if let Some(channel) = channels.by_stream(stream) {
+                    events.push_back(Event::BufferedAmountLow(channel));
+                }
+            }
+            sctp::Event::Restarted => channels.on_restart(events),
+        }
+    }
+
+    /// Says goodbye: SCTP is aborted, DTLS closed; both still have a packet to send.
+    pub(crate) fn close(&mut self) {
+        if self.life == Life::Live {
+            self.association.abort(self.now);
+            self.end(CloseReason::Local);
+        }
+    }
+
+    /// The connection is over. What the machines still say to the peer leaves first, then the events, then nothing.
+    fn end(&mut self, reason: CloseReason) {
+        if self.life != Life::Live {
+            return;
+        }
+        tracing::debug!(%reason, "connection over");
+        self.transport.close();
+        self.channels.on_closed(&mut self.events);
+        self.set_state(ConnectionState::Closed);
+        self.events.push_back(Event::Closed(reason));
+        self.life = Life::Leaving;
+    }
+
+    fn set_state(&mut self, state: ConnectionState) {
+        if self.state != state && self.state != ConnectionState::Closed {
+            self.state = state;
+            self.events.push_back(Event::State(state));
+        }
+    }
+
+    /// The next datagram, in the order of what others wait for: checks, handshake, data.
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+        if self.life == Life::Closed {
+            return None;
+        }
+        let now = self.now;
+        if let Some(transmit) = self.transport.poll_transmit() {
+            return Some(transmit);
+        }
+        let Session { association, tap, .. } = self;
+        self.transport.poll_application(self.limits.max_segments, |out| {
+            let start = out.len();
+            let is_written = association.poll_packet(now, out);
+            tap.record(now, Direction::Sent, out.get(start..).unwrap_or_default());
+            is_written
+        })
+    }
+
+    /// The state of the connection as a whole.
+    pub(crate) fn state(&self) -> ConnectionState {
+        self.state
+    }
+
+    /// Whether the connection is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.life != Life::Live
+    }
+
+    /// For commands: the machines that they change, and where events go.
+    pub(crate) fn channel_parts(
+        &mut self,
+    ) -> (Instant, &mut Channels, &mut Association, &mut VecDeque<Event>) {
+        (self.now, &mut self.channels, &mut self.association, &mut self.events)
+    }
+
+    /// The next event. A message leaves the receive window here.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            if self.life != Life::Live {
+                return None;
+            }
+            let event = self.association.poll_event()?;
+            self.on_sctp(event);
+        }
+    }
+
+    /// When time alone will change something; `None` once the connection is closed.
+    pub(crate) fn next_timeout(&mut self) -> Option<Instant> {
+        if self.life != Life::Live {
+            // Everything that was to be said has been polled.
+            if self.life == Life::Leaving {
+                self.life = Life::Closed;
+                self.transport.shut();
+            }
+            return None;
+        }
+        earliest([self.transport.next_timeout(), self.association.next_timeout()])
+    }
+}

@@ -1,0 +1,87 @@
+//! The configuration of a connection: plain values with defaults, checked once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::crypto::{self, Backend, cert::Identity};
+use crate::types::setup::DtlsRole;
+use crate::{ice, sctp};
+
+/// How an [`Rtc`](crate::Rtc) behaves. Every field has a default that suits a browser at the other end.
+#[derive(Debug, Clone)]
+pub struct RtcConfig {
+    /// The certificate and its key, shared among connections. `None` makes one from the seed: convenient, but it
+    /// costs a key generation per connection.
+    pub identity: Option<Arc<Identity>>,
+    /// Who does the cryptography: [`crypto::ring()`] (the default), or [`crypto::rust()`], with which the same
+    /// seed, clock and inputs give the same bytes.
+    pub crypto: &'static dyn Backend,
+    /// Connectivity checks, consent, patience.
+    pub ice: ice::Config,
+    /// How long the DTLS handshake may take once there is a path; by default 30 s.
+    pub dtls_patience: Duration,
+    /// The DTLS role that an answer takes when the offer leaves the choice; by default the client, as RFC 8842 §5.3
+    /// recommends.
+    pub preferred_dtls_role: DtlsRole,
+    /// Windows, message sizes, retransmission, congestion control.
+    pub sctp: sctp::Config,
+    /// The largest UDP payload that is sent, in bytes: 576 to 65,507, by default 1,200.
+    pub datagram_size: usize,
+    /// How many equal-sized datagrams may leave as one [`Transmit`](crate::Transmit) for UDP GSO: 1 (the
+    /// default) to 64.
+    pub max_segments: usize,
+    /// How many data channels may exist at once, whoever opened them: 1 to 65,535, by default 1,024.
+    pub max_channels: usize,
+    /// Whether the secrets of the handshake are handed out as [`Event::KeyLog`](crate::Event::KeyLog), for
+    /// Wireshark. Off by default: whoever has these lines can read the connection.
+    pub key_log: bool,
+    /// How many bytes of decrypted packets are kept for [`Rtc::poll_tap`](crate::Rtc::poll_tap); 0, the default,
+    /// switches the tap off.
+    pub tap_bytes: usize,
+}
+
+impl Default for RtcConfig {
+    fn default() -> Self {
+        RtcConfig {
+            identity: None,
+            crypto: crypto::ring(),
+            ice: ice::Config::default(),
+            dtls_patience: Duration::from_secs(30),
+            preferred_dtls_role: DtlsRole::Client,
+            sctp: sctp::Config::default(),
+            datagram_size: 1200,
+            max_segments: 1,
+            max_channels: 1024,
+            key_log: false,
+            tap_bytes: 0,
+        }
+    }
+}
+
+/// A value of [`RtcConfig`] that does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is out of range: {allowed}")]
+pub struct ConfigError {
+    /// The field.
+    pub field: &'static str,
+    /// What it may be.
+    pub allowed: &'static str,
+}
+
+impl RtcConfig {
+    /// Checks every field; [`Rtc::new`](crate::Rtc::new) does so too.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = |ok: bool, field, allowed| if ok { Ok(()) } else { Err(ConfigError { field, allowed }) };
+        check((576..=65_507).contains(&self.datagram_size), "datagram_size", "576 to 65,507 bytes")?;
+        check((1..=64).contains(&self.max_segments), "max_segments", "1 to 64")?;
+        check(
+            self.datagram_size * self.max_segments <= 65_507 || self.max_segments == 1,
+            "max_segments",
+            "datagram_size times max_segments is at most 65,507",
+        )?;
+        check((1..=65_535).contains(&self.max_channels), "max_channels", "1 to 65,535")?;
+        check(!self.dtls_patience.is_zero(), "dtls_patience", "more than zero")?;
+        check(self.ice.validate().is_ok(), "ice", "see ice::Config::validate")?;
+        check(self.sctp.validate().is_ok(), "sctp", "see sctp::Config::validate")
+    }
+}

@@ -1,0 +1,134 @@
+//! What a connection tells the application.
+
+use bytes::Bytes;
+
+use super::channels::{ChannelId, MessageKind};
+use super::transport::PathInfo;
+use crate::sctp::MessageId;
+use crate::{dtls, sctp};
+
+/// What happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The connection as a whole changed its state.
+    State(ConnectionState),
+    /// Data flows over this pair of addresses from now on.
+    Path(PathInfo),
+    /// A channel may be used: the peer opened it, or one of ours is ready. Ask
+    /// [`Rtc::channel`](crate::Rtc::channel) for its label and the rest.
+    ChannelOpen(ChannelId),
+    /// A message arrived.
+    Message {
+        /// On this channel.
+        channel: ChannelId,
+        /// Text or binary.
+        kind: MessageKind,
+        /// The whole message: a slice of the datagram that brought it where possible. Text is not checked for UTF-8.
+        data: Bytes,
+    },
+    /// A part of a message arrived, on a channel that asked for delivery in pieces.
+    Piece {
+        /// On this channel.
+        channel: ChannelId,
+        /// Text or binary.
+        kind: MessageKind,
+        /// This part, behind the parts before it.
+        data: Bytes,
+        /// Whether the message ends here.
+        is_last: bool,
+    },
+    /// The peer acknowledged all of a message that was sent with a notice asked for.
+    MessageDelivered {
+        /// On this channel.
+        channel: ChannelId,
+        /// The number that [`Rtc::send`](crate::Rtc::send) returned.
+        message: MessageId,
+    },
+    /// A message that was sent with a notice asked for was given up, as its channel's reliability allows, or
+    /// because the channel or the connection ended.
+    MessageAbandoned {
+        /// On this channel.
+        channel: ChannelId,
+        /// The number that [`Rtc::send`](crate::Rtc::send) returned.
+        message: MessageId,
+    },
+    /// What a channel has buffered fell to its low threshold.
+    BufferedAmountLow(ChannelId),
+    /// A channel has ended; its id names nothing any more.
+    ChannelClosed(ChannelId),
+    /// Something changed that only an offer can tell the peer: the first channel, or an ICE restart.
+    NegotiationNeeded,
+    /// One line of an NSS key log, without its line end. Only with [`RtcConfig::key_log`](crate::RtcConfig::key_log).
+    KeyLog(String),
+    /// The connection is over. Nothing follows but [`Output::Timeout`](crate::Output::Timeout) with `None`.
+    Closed(CloseReason),
+}
+
+/// The state of a connection, in the words of the W3C's `RTCPeerConnectionState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// No remote description yet.
+    New,
+    /// ICE checks or the DTLS handshake are under way.
+    Connecting,
+    /// ICE has a path and DTLS is done.
+    Connected,
+    /// The path does not answer; it may again.
+    Disconnected,
+    /// Over: see [`Event::Closed`].
+    Closed,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// [`Rtc::close`](crate::Rtc::close) was called.
+    #[error("closed by the application")]
+    Local,
+    /// The peer said goodbye: a DTLS close_notify, or an SCTP shutdown or abort.
+    #[error("closed by the peer")]
+    Remote,
+    /// No pair of addresses worked within the configured patience (RFC 8863), or consent to send was lost for
+    /// that long (RFC 7675).
+    #[error("no working path to the peer")]
+    IceFailed,
+    /// The DTLS handshake was not finished within the configured patience.
+    #[error("the DTLS handshake timed out")]
+    DtlsTimeout,
+    /// The peer's certificate does not match any signalled fingerprint (RFC 8122 §6.2).
+    #[error("the peer's certificate does not match its signalled fingerprint")]
+    FingerprintMismatch,
+    /// The DTLS handshake failed, for the reason in the text.
+    #[error("DTLS failed: {0}")]
+    Dtls(String),
+    /// The SCTP association was aborted or gave up.
+    #[error("SCTP failed: {0}")]
+    Sctp(String),
+}
+
+impl From<dtls::CloseReason> for CloseReason {
+    fn from(reason: dtls::CloseReason) -> Self {
+        match reason {
+            dtls::CloseReason::Local => CloseReason::Local,
+            dtls::CloseReason::CloseNotify => CloseReason::Remote,
+            dtls::CloseReason::HandshakeTimeout => CloseReason::DtlsTimeout,
+            dtls::CloseReason::FingerprintMismatch => CloseReason::FingerprintMismatch,
+            other => CloseReason::Dtls(other.to_string()),
+        }
+    }
+}
+
+impl From<sctp::CloseReason> for CloseReason {
+    fn from(reason: sctp::CloseReason) -> Self {
+        match reason {
+            sctp::CloseReason::Aborted => CloseReason::Local,
+            sctp::CloseReason::Shutdown => CloseReason::Remote,
+            // RFC 9260 §3.3.10.12: what a peer that is closed by its user says.
+            sctp::CloseReason::PeerAborted(text) if text.is_empty() => CloseReason::Remote,
+            other => CloseReason::Sctp(format!("{other:?}")),
+        }
+    }
+}

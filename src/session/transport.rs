@@ -1,0 +1,298 @@
+//! One path for everything: ICE finds it, DTLS protects what goes over it.
+//!
+//! A datagram that is not STUN is asked for at the agent first: nothing from an address that no authentic
+//! connectivity check came from reaches the DTLS machine (RFC 8445 §12, RFC 5763 §6.7).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use crate::buffer::Pool;
+use crate::dtls;
+use crate::ice::{self, SourceState};
+use crate::packet::{Datagram, Ecn, Protocol, Transmit};
+use crate::rng::Rng;
+use crate::time::earliest;
+use crate::types::candidate::CandidateKind;
+use crate::types::fingerprint::Fingerprint;
+use crate::types::setup::DtlsRole;
+
+/// The pair of addresses that data flows over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathInfo {
+    /// Our address, as the caller knows it.
+    pub local: SocketAddr,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// How it is reached.
+    pub protocol: Protocol,
+    /// What the local candidate is.
+    pub local_kind: CandidateKind,
+    /// What the remote candidate is.
+    pub remote_kind: CandidateKind,
+    /// The last measured round-trip time, if any check was answered on this pair.
+    pub rtt: Option<Duration>,
+}
+
+impl From<&ice::Path> for PathInfo {
+    fn from(path: &ice::Path) -> Self {
+        PathInfo {
+            local: path.local,
+            remote: path.remote,
+            protocol: path.protocol,
+            local_kind: path.local_kind,
+            remote_kind: path.remote_kind,
+            rtt: path.rtt,
+        }
+    }
+}
+
+/// Datagrams that were dropped before any protocol saw their content, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DroppedDatagrams {
+    /// Empty, or of a protocol that WebRTC does not speak (RFC 7983).
+    pub unknown: u64,
+    /// DTLS from an address without an authentic connectivity check.
+    pub unvalidated: u64,
+    /// DTLS before the remote description is known.
+    pub early: u64,
+    /// RTP or RTCP without keys or without negotiated media.
+    pub media: u64,
+    /// TURN ChannelData without an allocation.
+    pub channel_data: u64,
+    /// Anything after the connection was closed.
+    pub closed: u64,
+}
+
+/// ICE and DTLS of a connection.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) ice: ice::Agent,
+    /// `None` until the DTLS role is settled.
+    dtls: Option<dtls::Connection>,
+    pool: Pool,
+    pub(crate) dropped: DroppedDatagrams,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) datagrams_sent: u64,
+    pub(crate) datagrams_received: u64,
+    /// A sealed packet that was longer than the run that it was to end.
+    held: Option<BytesMut>,
+    /// The largest UDP payload that is sent.
+    datagram_size: usize,
+}
+
+impl Transport {
+    pub(crate) fn new(ice: ice::Agent, datagram_size: usize) -> Self {
+        Transport {
+            ice,
+            dtls: None,
+            pool: Pool::new(),
+            dropped: DroppedDatagrams::default(),
+            bytes_sent: 0,
+            bytes_received: 0,
+            datagrams_sent: 0,
+            datagrams_received: 0,
+            held: None,
+            datagram_size,
+        }
+    }
+
+    /// The DTLS role and the peer's fingerprints are known: the handshake may run as soon as there is a path.
+    pub(crate) fn start_dtls(
+        &mut self,
+        now: Instant,
+        config: Arc<dtls::Config>,
+        role: DtlsRole,
+        fingerprints: Vec<Fingerprint>,
+        rng: Rng,
+    ) {
+        let mut connection = dtls::Connection::new(config, role, rng);
+        connection.set_remote_fingerprints(fingerprints);
+        self.dtls = Some(connection);
+        self.on_path(now);
+    }
+
+    /// The peer's fingerprints were signalled again: a live connection must still fit them.
+    pub(crate) fn set_fingerprints(&mut self, fingerprints: Vec<Fingerprint>) {
+        if let Some(dtls) = &mut self.dtls {
+            dtls.set_remote_fingerprints(fingerprints);
+        }
+    }
+
+    /// A first pair works: the client's hello leaves over it, nominated or not.
+    pub(crate) fn on_path(&mut self, now: Instant) {
+        if let (Some(dtls), Some(path)) = (&mut self.dtls, self.ice.send_path()) {
+            dtls.start(now, path.rtt);
+        }
+    }
+
+    /// A STUN packet: the agent's.
+    pub(crate) fn handle_stun(&mut self, now: Instant, datagram: &Datagram) {
+        let Datagram { source, destination, protocol, contents, .. } = datagram;
+        self.ice.handle_packet(now, *source, *destination, *protocol, contents);
+    }
+
+    /// A DTLS datagram: opened in place. Application data is then taken with [`poll_received`](Self::poll_received).
+    pub(crate) fn handle_dtls(&mut self, now: Instant, datagram: Datagram) {
+        let Datagram { source, destination, protocol, contents, .. } = datagram;
+        if self.ice.accepts_from(source, destination, protocol) == SourceState::Unknown {
+            self.dropped.unvalidated += 1;
+            tracing::debug!(%source, "DTLS from an address that ICE does not know");
+            return;
+        }
+        match &mut self.dtls {
+            Some(dtls) => dtls.handle_datagram(now, contents),
+            None => self.dropped.early += 1,
+        }
+    }
+
+    /// Application data that arrived, decrypted.
+    pub(crate) fn poll_received(&mut self) -> Option<BytesMut> {
+        self.dtls.as_mut()?.poll_received()
+    }
+
+    /// What DTLS found out.
+    pub(crate) fn poll_dtls_fact(&mut self) -> Option<dtls::Fact> {
+        self.dtls.as_mut()?.poll_fact()
+    }
+
+    /// The next line of the key log.
+    pub(crate) fn poll_key_log(&mut self) -> Option<String> {
+        self.dtls.as_mut()?.poll_key_log()
+    }
+
+    /// DTLS, once the roles are settled.
+    pub(crate) fn dtls(&self) -> Option<&dtls::Connection> {
+        self.dtls.as_ref()
+    }
+
+    /// Whether DTLS is done.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.dtls.as_ref().is_some_and(dtls::Connection::can_send)
+    }
+
+    /// What a datagram has room for inside its DTLS record.
+    pub(crate) fn application_size(&self) -> usize {
+        let overhead = self.dtls.as_ref().map_or(0, |dtls| dtls.overhead().head + dtls.overhead().tail);
+        self.datagram_size - overhead
+    }
+
+    /// The connection is over: DTLS says so to the peer, ICE stays to carry that.
+    pub(crate) fn close(&mut self) {
+        if let Some(dtls) = &mut self.dtls {
+            dtls.close();
+        }
+    }
+
+    /// Everything was said: nothing is sent, and memory is given back.
+    pub(crate) fn shut(&mut self) {
+        self.ice.close();
+        self.dtls = None;
+        self.pool = Pool::new();
+        self.held = None;
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.ice.handle_timeout(now);
+        if let Some(dtls) = &mut self.dtls {
+            dtls.handle_timeout(now);
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        earliest([self.ice.next_timeout(), self.dtls.as_ref().and_then(dtls::Connection::next_timeout)])
+    }
+
+    /// The next connectivity check or handshake datagram.
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+        let transmit = match self.ice.poll_transmit(&mut self.pool) {
+            Some(transmit) => transmit,
+            None => self.poll_dtls()?,
+        };
+        self.count_sent(&transmit);
+        Some(transmit)
+    }
+
+    fn poll_dtls(&mut self) -> Option<Transmit> {
+        let dtls = self.dtls.as_mut()?;
+        let path = self.ice.send_path()?;
+        let contents = dtls.poll_datagram(&mut self.pool, self.datagram_size)?;
+        Some(plain(path.local, path.remote, path.protocol, contents))
+    }
+
+    /// Seals what `write` appends, again and again until it appends nothing or `max_segments` are written: equal
+    /// in size, but for a last one that may be shorter. Nothing is asked for while there is no path.
+    ///
+    /// `write` returns whether it appended a packet. A packet longer than the ones before it ends the run and
+    /// opens the next, which is handed back by the next call.
+    pub(crate) fn poll_application(
+        &mut self,
+        max_segments: usize,
+        mut write: impl FnMut(&mut BytesMut) -> bool,
+    ) -> Option<Transmit> {
+        let dtls = self.dtls.as_mut().filter(|dtls| dtls.can_send())?;
+        let path = self.ice.send_path()?;
+        if let Some(contents) = self.held.take() {
+            let transmit = plain(path.local, path.remote, path.protocol, contents);
+            self.count_sent(&transmit);
+            return Some(transmit);
+        }
+        let overhead = dtls.overhead();
+        let tail = self.pool.tail(self.datagram_size * max_segments);
+        let mut first = None;
+        let mut run = 0;
+        while tail.len() < self.datagram_size * max_segments {
+            let start = tail.len();
+            tail.resize(start + overhead.head, 0);
+            if !write(tail) {
+                tail.truncate(start);
+                break;
+            }
+            if dtls.seal_in_place(tail, start).is_err() {
+                tail.truncate(start);
+                break;
+            }
+            let len = tail.len() - start;
+            let segment_size = *first.get_or_insert(len);
+            if len <= segment_size {
+                run = tail.len();
+            }
+            if len != segment_size {
+                break;
+            }
+        }
+        let segment_size = first?;
+        let contents = tail.split_to(run);
+        self.held = (!tail.is_empty()).then(|| tail.split());
+        let mut transmit = plain(path.local, path.remote, path.protocol, contents);
+        if transmit.contents.len() > segment_size {
+            transmit.segment_size = Some(segment_size);
+        }
+        self.count_sent(&transmit);
+        Some(transmit)
+    }
+
+    fn count_sent(&mut self, transmit: &Transmit) {
+        self.bytes_sent += transmit.contents.len() as u64;
+        self.datagrams_sent += match transmit.segment_size {
+            Some(size) => transmit.contents.len().div_ceil(size) as u64,
+            None => 1,
+        };
+    }
+}
+
+fn plain(source: SocketAddr, destination: SocketAddr, protocol: Protocol, contents: BytesMut) -> Transmit {
+    Transmit {
+        contents: contents.into(),
+        destination,
+        source,
+        protocol,
+        ecn: Ecn::NotEct,
+        segment_size: None,
+    }
+}
