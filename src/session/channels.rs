@@ -328,11 +328,11 @@ impl Channels {
         let Some(channel) = self.channel_mut(id) else { return };
         let next = match channel.config.negotiated {
             Some(_) => State::Open { stream },
-            None => {
-                // The send buffer bounds user messages; an OPEN is the association's own and always fits.
-                association.send_control(now, stream, ppid::DCEP, open_message(&channel.config));
+            None if association.send_control(now, stream, ppid::DCEP, open_message(&channel.config)) => {
                 State::Opening { stream }
             }
+            // A megabyte of labels waits to be sent already.
+            None => return self.remove(id, events),
         };
         let config = channel.config.clone();
         let State::Waiting { queued } = std::mem::replace(&mut channel.state, next) else { return };

@@ -227,6 +227,8 @@ impl Session {
             ice::Fact::PairValid(_) => self.transport.on_path(self.now),
             ice::Fact::PathChanged(Some(path)) => {
                 self.transport.on_path(self.now);
+                // Only the last of several changes between two polls is of use.
+                self.events.retain(|event| !matches!(event, Event::Path(_)));
                 self.events.push_back(Event::Path(PathInfo::from(&path)));
             }
             ice::Fact::StateChanged(state) => self.on_ice_state(state),
@@ -315,6 +317,10 @@ impl Session {
             return;
         }
         tracing::debug!(%reason, "connection over");
+        // What arrived before the end is handed out before it.
+        while let Some(event) = self.association.poll_event() {
+            self.on_sctp(event);
+        }
         self.transport.close();
         self.channels.on_closed(&mut self.events);
         self.set_state(ConnectionState::Closed);
