@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::sctp::Reliability;
+use crate::types::reliability::Reliability;
 use crate::wire::Malformed;
 use crate::wire::reader::Reader;
 use crate::wire::writer::Writer;

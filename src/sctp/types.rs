@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::types::ids::StreamId;
+pub use crate::types::reliability::Reliability;
 use crate::wire::serial::Serial32;
 
 /// A transmission sequence number (RFC 9260 §1.6).
@@ -13,20 +14,6 @@ pub type Tsn = Serial32;
 /// Names a message in the notices about its fate. The sender chooses it; the association only hands it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub u64);
-
-/// How long a lost message is sent again (RFC 3758 §4, RFC 7496 §3).
-///
-/// A limit only holds when the peer understands FORWARD-TSN; otherwise every message is reliable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Reliability {
-    /// Until it arrives.
-    #[default]
-    Reliable,
-    /// At most this many times after the first.
-    MaxRetransmits(u16),
-    /// Until this long after it was accepted, whether or not it was ever sent.
-    MaxLifetime(Duration),
-}
 
 /// Whether a stream's messages are handed out whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -6,5 +6,6 @@ pub mod credentials;
 pub mod direction;
 pub mod fingerprint;
 pub mod ids;
+pub mod reliability;
 pub mod setup;
 pub mod srtp_profile;
