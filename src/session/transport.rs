@@ -246,7 +246,7 @@ impl Transport {
         let tail = self.pool.tail(self.datagram_size * max_segments);
         let mut first = None;
         let mut run = 0;
-        while tail.len() < self.datagram_size * max_segments {
+        for _ in 0..max_segments {
             let start = tail.len();
             tail.resize(start + overhead.head, 0);
             if !write(tail) {
