@@ -23,6 +23,7 @@
 // Every includer uses its own part of this.
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
+mod call;
 mod digest;
 mod link;
 mod matrix;
@@ -33,6 +34,7 @@ mod random;
 mod seeds;
 mod world;
 
+pub use call::{Call, clock, config, identity};
 pub use digest::Digest;
 pub use link::{EcnPath, Link, LinkStats, Loss};
 pub use matrix::Matrix;

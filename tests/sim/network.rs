@@ -92,6 +92,8 @@ pub struct Network {
     trace: bool,
     /// No UDP payload may be larger; a host that sends one fails the run.
     pub payload_limit: usize,
+    /// No transmit may have more segments.
+    pub segment_limit: usize,
 }
 
 struct Interface {
@@ -167,6 +169,7 @@ impl Network {
             tap: None,
             trace: std::env::var_os("SANSRTC_TRACE").is_some(),
             payload_limit: 65_507,
+            segment_limit: 64,
         }
     }
 
@@ -394,8 +397,8 @@ impl Network {
         assert_eq!(transmit.protocol, Protocol::Udp, "only UDP is simulated");
         let count = transmit.segments().count();
         assert!(
-            count == 1 || (count <= 64 && transmit.contents.len() <= 65_507),
-            "{host:?} sends {count} segments, {} bytes: more than UDP GSO takes",
+            count == 1 || (count <= self.segment_limit && transmit.contents.len() <= 65_507),
+            "{host:?} sends {count} segments, {} bytes: too much",
             transmit.contents.len()
         );
         let (source, destination) = (transmit.source, transmit.destination);

@@ -1,0 +1,62 @@
+//! Same seed, same inputs, same clock: same bytes at the same times.
+
+mod sim;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sansrtc::{ChannelConfig, Event, MessageKind, RtcConfig, crypto};
+use sim::{Call, Digest, Link, Loss, Matrix, Random};
+
+/// A whole life over a bad network: the digest of all datagrams, and of all events with their times.
+fn life(seed: u64) -> (Digest, Digest) {
+    // The pure-Rust back end draws all its randomness from the seed, the certificate's key included.
+    let config = RtcConfig { crypto: crypto::rust(), identity: None, ..RtcConfig::default() };
+    let link = Link { loss: Loss::Independent(0.1), ..Matrix::HARSH.cell(seed) };
+    let mut call = Call::connected(seed, &link, &config);
+    let mut events = Digest::new();
+    let [a, b] = call.hosts;
+    let [own, _] = call.open(0, ChannelConfig::labelled("chat"));
+    let mut random = Random::new(seed);
+    for _ in 0..20 {
+        let len = random.index(20_000);
+        let message = Bytes::from(random.bytes(len));
+        call.sim.with(a, |rtc, _| rtc.send(own, MessageKind::Binary, message)).unwrap();
+        call.sim.run_for(Duration::from_millis(100));
+    }
+    call.sim.run_for(Duration::from_secs(30));
+    call.sim.with(a, |rtc, _| rtc.close());
+    call.sim.run_for(Duration::from_secs(5));
+    let mut messages = 0;
+    for host in [a, b] {
+        for (at, event) in call.sim.events(host) {
+            messages += usize::from(matches!(event, Event::Message { .. }));
+            events.debug(&at);
+            events.debug(&event);
+        }
+    }
+    assert_eq!(messages, 20);
+    (call.sim.network.digest(), events)
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_at_the_same_times() {
+    for seed in [1, 2, 3] {
+        let (first, second) = (life(seed), life(seed));
+        assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+#[test]
+fn another_seed_gives_other_bytes() {
+    assert_ne!(life(1).0, life(2).0);
+}
+
+#[test]
+fn neighbours_in_other_threads_change_nothing() {
+    let alone = life(4);
+    #[allow(clippy::disallowed_methods)]
+    let busy: Vec<_> = (4..6).map(|seed| std::thread::spawn(move || life(seed))).collect();
+    let together: Vec<_> = busy.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(together[0], alone);
+}
