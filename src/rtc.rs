@@ -24,7 +24,7 @@ use crate::session::negotiate::{
     TrickleError, Trickled,
 };
 use crate::session::tap::TappedPacket;
-use crate::session::{Limits, Session};
+use crate::session::{Limits, Reading, Session};
 use crate::stats::RtcStats;
 use crate::time::Clock;
 use crate::types::candidate::Candidate;
@@ -421,6 +421,13 @@ impl Rtc {
     ) -> Result<MessageId, SendError> {
         let (now, channels, association, _) = self.session.channel_parts();
         channels.send(now, channel, kind, data.into(), notice, association)
+    }
+
+    /// Stops handing out received messages, or goes on. Meanwhile they fill the receive window, and the peer has to
+    /// wait: for an application that cannot take more just now. All channels pause together, since they share the
+    /// window; events that tell of sending go on.
+    pub fn pause_messages(&mut self, pause: bool) {
+        self.session.reading = if pause { Reading::Paused } else { Reading::On };
     }
 
     /// Closes a channel. What was accepted is delivered or given up before; then

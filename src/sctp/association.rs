@@ -296,6 +296,12 @@ impl Association {
         self.receiver.poll_event().or_else(|| self.sender.poll_event())
     }
 
+    /// The next thing that happened on the sending side. What was received waits, and keeps its place in the
+    /// receive window.
+    pub fn poll_sending_event(&mut self) -> Option<Event> {
+        self.events.pop_front().or_else(|| self.sender.poll_event())
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) has something to do; `None` when it never will.
     pub fn next_timeout(&self) -> Option<Instant> {
         let handshake = match &self.state {

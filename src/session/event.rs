@@ -126,8 +126,10 @@ impl From<sctp::CloseReason> for CloseReason {
         match reason {
             sctp::CloseReason::Aborted => CloseReason::Local,
             sctp::CloseReason::Shutdown => CloseReason::Remote,
-            // RFC 9260 §3.3.10.12: what a peer that is closed by its user says.
-            sctp::CloseReason::PeerAborted(text) if text.is_empty() => CloseReason::Remote,
+            // RFC 9260 §3.3.10.12: what a peer that is closed by its user says, as browsers do.
+            sctp::CloseReason::PeerAborted(text) if text.is_empty() || text.starts_with("user-initiated") => {
+                CloseReason::Remote
+            }
             other => CloseReason::Sctp(format!("{other:?}")),
         }
     }

@@ -66,7 +66,15 @@ pub(crate) struct Session {
     /// Addresses that authentic checks came from, for whoever routes datagrams; read and emptied by it.
     pub(crate) authenticated: Vec<(SocketAddr, SocketAddr, Protocol)>,
     pub(crate) tap: Tap,
+    pub(crate) reading: Reading,
     limits: Limits,
+}
+
+/// Whether received messages are handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    On,
+    Paused,
 }
 
 /// Addresses remembered between two looks of the router.
@@ -84,6 +92,7 @@ impl Session {
             events: VecDeque::new(),
             authenticated: Vec::new(),
             tap: Tap::new(limits.tap_bytes),
+            reading: Reading::On,
             limits,
         }
     }
@@ -379,7 +388,10 @@ impl Session {
             if self.life != Life::Live {
                 return None;
             }
-            let event = self.association.poll_event()?;
+            let event = match self.reading {
+                Reading::On => self.association.poll_event()?,
+                Reading::Paused => self.association.poll_sending_event()?,
+            };
             self.on_sctp(event);
         }
     }
