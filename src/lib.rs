@@ -42,3 +42,8 @@ pub use stats::RtcStats;
 pub use time::Clock;
 pub use types::candidate::Candidate;
 pub use types::ids::StreamId;
+
+/// The README's code is compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -12,19 +12,12 @@
 //!
 //! A request that cannot be served gets a status and one line of text that says why.
 
-use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use serde::{Deserialize, Serialize};
-use tiny_http::{Header, Method, Request, Response, Server};
 
 use crate::media::{Command, Handle};
-
-/// The largest body that is read. Browser offers are a few kilobytes.
-const MAX_BODY: usize = 256 * 1024;
-/// Threads that serve requests: each of them may wait for a slow client.
-const WORKERS: usize = 8;
+use crate::server::{Request, Response};
 
 /// A session description in JSON, as `RTCSessionDescription` prints it, with what this server adds.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -59,59 +52,38 @@ impl Refusal {
     }
 }
 
-/// Serves until [`Server::unblock`] was called for every worker.
-pub(crate) fn serve(server: &Arc<Server>, media: &Handle) -> Vec<std::thread::JoinHandle<()>> {
-    let worker = || {
-        let (server, media) = (Arc::clone(server), media.clone());
-        std::thread::spawn(move || {
-            while let Ok(request) = server.recv() {
-                // A client that went away before its response is no matter of ours.
-                let _ = handle(request, &media);
-            }
-        })
-    };
-    (0..WORKERS).map(|_| worker()).collect()
-}
-
-/// Lets every worker return.
-pub(crate) fn stop(server: &Server) {
-    (0..WORKERS).for_each(|_| server.unblock());
-}
-
-fn handle(mut request: Request, media: &Handle) -> io::Result<()> {
-    let url = request.url().to_owned();
-    let (path, query) = url.split_once('?').unwrap_or((&url, ""));
-    let page = match path {
+/// Answers a request.
+pub(crate) fn handle(request: &Request, media: &Handle) -> Response {
+    let is_read = matches!(request.method.as_str(), "GET" | "HEAD");
+    let page = match request.path.as_str() {
         "/" => Some(("text/html; charset=utf-8", include_str!("page/index.html"))),
         "/style.css" => Some(("text/css; charset=utf-8", include_str!("page/style.css"))),
         "/app.js" => Some(("text/javascript; charset=utf-8", include_str!("page/app.js"))),
         "/peer.js" => Some(("text/javascript; charset=utf-8", include_str!("page/peer.js"))),
         _ => None,
     };
-    let result = match (request.method(), page) {
-        (Method::Get | Method::Head, Some((kind, text))) => {
-            return respond(request, 200, kind, text.to_owned());
-        }
-        (Method::Get, None) if path == "/stats" => {
+    let result = match page {
+        Some((kind, text)) if is_read => return Response { status: 200, kind, body: text.to_owned() },
+        None if is_read && request.path == "/stats" => {
             ask(media, |reply| Command::Stats { reply }).map(|stats| json(&stats))
         }
-        (Method::Post, None) => signal(&mut request, path, query, media),
-        (_, None) => Err(Refusal::new(404, format_args!("there is nothing at {path}"))),
-        (method, Some(_)) => Err(Refusal::new(405, format_args!("{path} is not for {method}"))),
+        None if request.method == "POST" => signal(request, media),
+        None => Err(Refusal::new(404, format_args!("there is nothing at {}", request.path))),
+        Some(_) => Err(Refusal::new(405, format_args!("{} can only be read", request.path))),
     };
     match result {
-        Ok(body) => respond(request, 200, "application/json", body),
+        Ok(body) => Response { status: 200, kind: "application/json", body },
         Err(Refusal { status, why }) => {
-            tracing::info!(status, %why, path, "refused");
-            respond(request, status, "text/plain; charset=utf-8", why + "\n")
+            tracing::info!(status, %why, path = request.path, "refused");
+            Response::text(status, why)
         }
     }
 }
 
-fn signal(request: &mut Request, path: &str, query: &str, media: &Handle) -> Result<String, Refusal> {
-    let session = query.split('&').find_map(|pair| pair.strip_prefix("session=")).map(str::to_owned);
+fn signal(request: &Request, media: &Handle) -> Result<String, Refusal> {
+    let session = request.query.split('&').find_map(|pair| pair.strip_prefix("session=")).map(str::to_owned);
     let named = || session.clone().ok_or_else(|| Refusal::new(400, "the session is missing: ?session=ID"));
-    match path {
+    match request.path.as_str() {
         "/offer" => {
             let offer = description(request, "offer")?;
             ask(media, |reply| Command::Offer { session, offer, reply })?.map(|answer| json(&answer))
@@ -130,21 +102,18 @@ fn signal(request: &mut Request, path: &str, query: &str, media: &Handle) -> Res
             let session = named()?;
             ask(media, |reply| Command::Close { session, reply })?.map(|()| "{}".to_owned())
         }
-        _ => Err(Refusal::new(404, format_args!("there is nothing at {path}"))),
+        path => Err(Refusal::new(404, format_args!("there is nothing at {path}"))),
     }
 }
 
 /// Puts a question to the media thread and waits for its answer.
-fn ask<T>(
-    media: &Handle,
-    question: impl FnOnce(std::sync::mpsc::SyncSender<T>) -> Command,
-) -> Result<T, Refusal> {
+fn ask<T>(media: &Handle, question: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, Refusal> {
     let (reply, answer) = sync_channel(1);
     media.tell(question(reply));
     answer.recv().map_err(|_| Refusal::new(503, "the server is stopping"))
 }
 
-fn description(request: &mut Request, kind: &str) -> Result<Description, Refusal> {
+fn description(request: &Request, kind: &str) -> Result<Description, Refusal> {
     let description = body(request)?;
     if description.kind != kind {
         return Err(Refusal::new(
@@ -156,36 +125,15 @@ fn description(request: &mut Request, kind: &str) -> Result<Description, Refusal
 }
 
 /// Reads the body as JSON; an empty one is an empty description.
-fn body(request: &mut Request) -> Result<Description, Refusal> {
-    let too_large = || Refusal::new(413, format_args!("the body is larger than {MAX_BODY} bytes"));
-    if request.body_length().is_some_and(|length| length > MAX_BODY) {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
-    let limit = MAX_BODY as u64 + 1;
-    request.as_reader().take(limit).read_to_end(&mut bytes).map_err(|error| Refusal::new(400, error))?;
-    if bytes.len() > MAX_BODY {
-        return Err(too_large());
-    }
-    if bytes.is_empty() {
+fn body(request: &Request) -> Result<Description, Refusal> {
+    if request.body.is_empty() {
         return Ok(Description::default());
     }
     // serde names the line and the column.
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Refusal::new(400, format_args!("not the expected JSON: {error}")))
+    let not_json = |error| Refusal::new(400, format_args!("not the expected JSON: {error}"));
+    serde_json::from_slice(&request.body).map_err(not_json)
 }
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain structs of strings and numbers always serialise")
-}
-
-fn respond(request: Request, status: u16, kind: &str, body: String) -> io::Result<()> {
-    let header = |name: &str, value: &str| {
-        Header::from_bytes(name, value).expect("names and values are ASCII constants of this file")
-    };
-    let response = Response::from_string(body)
-        .with_status_code(status)
-        .with_header(header("content-type", kind))
-        .with_header(header("cache-control", "no-store"));
-    request.respond(response)
 }

@@ -6,20 +6,20 @@
 //!
 //! prints a URL. Open it in a browser. Other WebRTC stacks can connect as well: see the table in `http.rs`.
 //!
-//! One thread owns the sockets and every connection (`media.rs`, over `udp.rs`); the HTTP threads (`http.rs`) talk
-//! to it over a queue. What is done with a message is in `session.rs`.
+//! One thread owns the sockets and every connection (`media.rs`, over `udp.rs`); the HTTP threads (`http.rs`, over
+//! `server.rs`) talk to it over a queue. What is done with a message is in `session.rs`.
 
 // An example is the caller that the library asks for: it owns the clock, the threads and the sockets.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod http;
 mod media;
+mod server;
 mod session;
 mod udp;
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use clap::Parser;
 
@@ -60,9 +60,6 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         format!("cannot serve HTTP on {}: {error} (choose another with --http)", args.http)
     })?;
     let http = listener.local_addr()?;
-    let server =
-        Arc::new(tiny_http::Server::from_listener(listener, None).map_err(|error| error.to_string())?);
-
     let stop = handle.clone();
     ctrlc::set_handler(move || stop.tell(media::Command::Stop))?;
 
@@ -70,13 +67,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         println!("udp  {local}");
     }
     println!("open http://{}/", reachable(http));
-    let workers = http::serve(&server, &handle);
+    server::serve(listener, move |request| http::handle(request, &handle));
     // Until Ctrl-C, or a socket breaks.
     let end = media.run();
-    http::stop(&server);
-    for worker in workers {
-        let _ = worker.join();
-    }
     println!("stopped");
     Ok(end?)
 }

@@ -12,7 +12,7 @@ const opened = async (channel) => {
 };
 
 /** Closes a channel and waits until it is gone. */
-const closed = async (channel) => {
+const finish = async (channel) => {
   const gone = happens(channel, "close");
   channel.close();
   await gone;
@@ -52,4 +52,4 @@ const same = (a, b) => {
 const sha256 = async (bytes) =>
   Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)), (b) => b.toString(16).padStart(2, "0")).join("");
 
-Object.assign(window, { within, happens, opened, closed, connect, echoed, noise, same, sha256 });
+Object.assign(window, { within, happens, opened, finish, connect, echoed, noise, same, sha256 });

@@ -160,7 +160,7 @@ async fn channels_close_and_open_again_without_end() {
                     if (await echoed(channel, channel.label) !== channel.label) throw new Error("a wrong echo");
                     highest = Math.max(highest, channel.id);
                 }
-                await Promise.all(channels.map(closed));
+                await Promise.all(channels.map(finish));
             }
             return highest;
             "#,
