@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use dcsctp::api::{self, DcSctpSocket, SocketEvent, SocketTime};
+use dcsctp::api::{self, DcSctpSocket, SocketEvent, SocketTime, ZeroChecksumAlternateErrorDetectionMethod};
 use sansrtc::packet::{Datagram, Transmit};
+use sansrtc::rng::{Rng, Stream};
+use sansrtc::sctp::{self, Association, Reliability, SendOptions};
+use sansrtc::types::ids::StreamId;
 use sctp_proto::{AssociationHandle, DatagramEvent, Payload, ReliabilityType, StreamEvent};
 
-use crate::sim::{Output, Peer};
+use crate::sim::{Output, Peer, seed_bytes};
 use crate::transmit;
 
 /// What an SCTP peer tells.
@@ -57,6 +60,15 @@ pub trait SctpPeer: Peer<Event = Event> {
 /// What fits into a UDP payload of 1,200 bytes under DTLS.
 pub const MTU: usize = 1163;
 
+/// What may be agreed upon beyond RFC 9260, for the stacks that know it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extensions {
+    /// RFC 8260.
+    pub interleaving: bool,
+    /// RFC 9653.
+    pub zero_checksum: bool,
+}
+
 // ---- dcsctp -------------------------------------------------------------------------------------------------
 
 /// `dcsctp`.
@@ -69,10 +81,13 @@ pub struct DcSctp {
 }
 
 impl DcSctp {
-    pub fn new(now: Instant, local: SocketAddr, remote: SocketAddr, interleaving: bool) -> DcSctp {
+    pub fn new(now: Instant, local: SocketAddr, remote: SocketAddr, extensions: Extensions) -> DcSctp {
+        // The method that RFC 9653 §8 registers for DTLS, or none.
+        let method = u32::from(extensions.zero_checksum);
         let options = api::Options {
             mtu: MTU,
-            enable_message_interleaving: interleaving,
+            enable_message_interleaving: extensions.interleaving,
+            zero_checksum_alternate_error_detection_method: ZeroChecksumAlternateErrorDetectionMethod(method),
             max_retransmissions: None,
             max_init_retransmits: None,
             max_timer_backoff_duration: Some(Duration::from_secs(3)),
@@ -331,7 +346,93 @@ impl SctpPeer for SctpProto {
     }
 }
 
-/// Bytes in one piece, for adapters whose machines append packets to a buffer.
-pub fn packet_buffer() -> BytesMut {
-    BytesMut::with_capacity(MTU)
+// ---- sansrtc ------------------------------------------------------------------------------------------------
+
+/// A bare `sansrtc::sctp::Association`.
+pub struct Ours {
+    association: Association,
+    buffer: BytesMut,
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+impl Ours {
+    pub fn new(
+        seed: u64,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        extensions: Extensions,
+    ) -> Ours {
+        let config = sctp::Config {
+            remote_max_message_size: 256 * 1024,
+            interleaving: extensions.interleaving,
+            zero_checksum: extensions.zero_checksum,
+            ..sctp::Config::default()
+        };
+        let rng = Rng::new(seed_bytes(seed, u64::from(local.port())), Stream::Sctp);
+        Ours { association: Association::new(config, rng, now), buffer: BytesMut::new(), local, remote }
+    }
+}
+
+impl Peer for Ours {
+    type Event = Event;
+
+    fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
+        self.association.handle_packet(now, datagram.contents.freeze(), datagram.ecn);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.association.handle_timeout(now);
+    }
+
+    fn poll(&mut self, now: Instant) -> Output<Event> {
+        self.buffer.clear();
+        if self.association.poll_packet(now, &mut self.buffer) {
+            return Output::Transmit(transmit(self.local, self.remote, &self.buffer));
+        }
+        while let Some(event) = self.association.poll_event() {
+            return Output::Event(match event {
+                sctp::Event::Connected => Event::Connected,
+                sctp::Event::Message { stream, ppid, data } => {
+                    Event::Message { stream: stream.0, ppid, data: data.to_vec() }
+                }
+                sctp::Event::IncomingReset(stream) => Event::Reset(stream.0),
+                _ => continue,
+            });
+        }
+        if let Some(reason) = self.association.take_closed() {
+            return Output::Event(Event::Closed(format!("{reason:?}")));
+        }
+        // A message that was taken may have made an acknowledgement due.
+        if self.association.poll_packet(now, &mut self.buffer) {
+            return Output::Transmit(transmit(self.local, self.remote, &self.buffer));
+        }
+        Output::Timeout(self.association.next_timeout())
+    }
+}
+
+impl SctpPeer for Ours {
+    fn connect(&mut self, now: Instant) {
+        self.association.connect(now, Some(Duration::from_millis(50)));
+    }
+
+    fn send(&mut self, now: Instant, stream: u16, ppid: u32, data: &[u8], delivery: Delivery) -> bool {
+        let reliability = match (delivery.max_retransmits, delivery.max_lifetime) {
+            (Some(count), _) => Reliability::MaxRetransmits(count),
+            (None, Some(lifetime)) => Reliability::MaxLifetime(lifetime),
+            (None, None) => Reliability::Reliable,
+        };
+        let options = SendOptions { ordered: delivery.ordered, reliability, notify: None };
+        let data = Bytes::copy_from_slice(data);
+        self.association.send(now, StreamId(stream), ppid, data, options).is_ok()
+    }
+
+    fn reset(&mut self, now: Instant, stream: u16) {
+        self.association.reset_stream(now, StreamId(stream));
+    }
+
+    fn shutdown(&mut self, now: Instant) {
+        self.association.shutdown(now);
+    }
 }

@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use sansrtc::packet::Datagram;
+use sansrtc::{
+    Answer, Candidate, ChannelConfig, ChannelId, Input, MessageKind, Offer, Reliability, Rtc, RtcConfig,
+};
 
 use crate::sctp::Delivery;
-use crate::sim::{Output, Peer};
+use crate::sim::{self, Output, Peer, seed_bytes};
 use crate::transmit;
 
 /// Names a channel of a peer; counted from zero in the order it learned of them.
@@ -63,6 +66,8 @@ pub struct Str0m {
     pending: Option<str0m::change::SdpPendingOffer>,
     /// Channels made before the first offer.
     wanted: Vec<str0m::channel::ChannelConfig>,
+    /// Offer and answer were exchanged.
+    negotiated: bool,
     failed: Option<String>,
     over: bool,
 }
@@ -75,7 +80,15 @@ impl Str0m {
             .build(now);
         let candidate = str0m::Candidate::host(local, "udp").expect("a host candidate");
         rtc.add_local_candidate(candidate).expect("it is new");
-        Str0m { rtc, channels: Vec::new(), pending: None, wanted: Vec::new(), failed: None, over: false }
+        Str0m {
+            rtc,
+            channels: Vec::new(),
+            pending: None,
+            wanted: Vec::new(),
+            negotiated: false,
+            failed: None,
+            over: false,
+        }
     }
 
     fn channel(&mut self, id: str0m::channel::ChannelId) -> Channel {
@@ -172,7 +185,7 @@ impl RtcPeer for Str0m {
 
     fn open(&mut self, _: Instant, label: &str, delivery: Delivery) -> Channel {
         let config = Str0m::config(label, delivery);
-        if self.rtc.is_connected() {
+        if self.negotiated {
             let id = self.rtc.direct_api().create_data_channel(config);
             return self.channel(id);
         }
@@ -191,11 +204,13 @@ impl RtcPeer for Str0m {
     }
 
     fn accept_offer(&mut self, _: Instant, offer: &str) -> String {
+        self.negotiated = true;
         let offer = str0m::change::SdpOffer::from_sdp_string(offer).expect("an offer it can read");
         self.rtc.sdp_api().accept_offer(offer).expect("an offer it can answer").to_sdp_string()
     }
 
     fn accept_answer(&mut self, _: Instant, answer: &str) {
+        self.negotiated = true;
         let answer = str0m::change::SdpAnswer::from_sdp_string(answer).expect("an answer it can read");
         let pending = self.pending.take().expect("it has offered");
         self.rtc.sdp_api().accept_answer(pending, answer).expect("an answer it can take");
@@ -356,5 +371,104 @@ impl RtcPeer for WebrtcRs {
         if let Some(mut channel) = self.connection.data_channel(id) {
             channel.close().expect("it is open");
         }
+    }
+}
+
+// ---- sansrtc ------------------------------------------------------------------------------------------------
+
+/// A `sansrtc::Rtc`.
+pub struct Ours {
+    rtc: Rtc,
+    channels: Vec<ChannelId>,
+}
+
+impl Ours {
+    pub fn new(seed: u64, config: RtcConfig, local: SocketAddr) -> Ours {
+        let seed = seed_bytes(seed, u64::from(local.port()));
+        let mut rtc = Rtc::new(config, seed, sim::clock()).expect("a valid configuration");
+        rtc.add_local_candidate(Candidate::host(local).expect("a host candidate")).expect("it is new");
+        Ours { rtc, channels: Vec::new() }
+    }
+
+    fn channel(&mut self, id: ChannelId) -> Channel {
+        self.channels.iter().position(|&known| known == id).unwrap_or_else(|| {
+            self.channels.push(id);
+            self.channels.len() - 1
+        })
+    }
+}
+
+impl Peer for Ours {
+    type Event = Event;
+
+    fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
+        self.rtc.handle_input(now, Input::Datagram(datagram));
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.rtc.handle_input(now, Input::Timeout);
+    }
+
+    fn poll(&mut self, _: Instant) -> Output<Event> {
+        loop {
+            let event = match self.rtc.poll_output() {
+                sansrtc::Output::Transmit(transmit) => return Output::Transmit(transmit),
+                sansrtc::Output::Timeout(at) => return Output::Timeout(at),
+                sansrtc::Output::Stream(stream) => panic!("nobody asked for streams: {stream:?}"),
+                sansrtc::Output::Event(event) => event,
+            };
+            return Output::Event(match event {
+                sansrtc::Event::State(sansrtc::ConnectionState::Connected) => Event::Connected,
+                sansrtc::Event::ChannelOpen(id) => {
+                    let label = self.rtc.channel(id).map(|info| info.config.label);
+                    Event::Open { channel: self.channel(id), label: label.unwrap_or_default() }
+                }
+                sansrtc::Event::Message { channel, kind, data } => Event::Message {
+                    channel: self.channel(channel),
+                    text: kind == MessageKind::Text,
+                    data: data.to_vec(),
+                },
+                sansrtc::Event::ChannelClosed(id) => Event::ChannelClosed(self.channel(id)),
+                sansrtc::Event::Closed(reason) => Event::Closed(reason.to_string()),
+                _ => continue,
+            });
+        }
+    }
+}
+
+impl RtcPeer for Ours {
+    fn open(&mut self, _: Instant, label: &str, delivery: Delivery) -> Channel {
+        let reliability = match (delivery.max_retransmits, delivery.max_lifetime) {
+            (Some(count), _) => Reliability::MaxRetransmits(count),
+            (None, Some(lifetime)) => Reliability::MaxLifetime(lifetime),
+            (None, None) => Reliability::Reliable,
+        };
+        let config =
+            ChannelConfig { ordered: delivery.ordered, reliability, ..ChannelConfig::labelled(label) };
+        let id = self.rtc.open_channel(config).expect("a channel");
+        self.channel(id)
+    }
+
+    fn create_offer(&mut self, _: Instant) -> String {
+        self.rtc.create_offer().expect("an offer").to_string()
+    }
+
+    fn accept_offer(&mut self, _: Instant, offer: &str) -> String {
+        let offer: Offer = offer.parse().expect("an offer that can be read");
+        self.rtc.accept_offer(&offer).expect("an offer that can be answered").to_string()
+    }
+
+    fn accept_answer(&mut self, _: Instant, answer: &str) {
+        let answer: Answer = answer.parse().expect("an answer that can be read");
+        self.rtc.accept_answer(&answer).expect("an answer that fits");
+    }
+
+    fn send(&mut self, _: Instant, channel: Channel, text: bool, data: &[u8]) -> bool {
+        let kind = if text { MessageKind::Text } else { MessageKind::Binary };
+        self.rtc.send(self.channels[channel], kind, Bytes::copy_from_slice(data)).is_ok()
+    }
+
+    fn close(&mut self, _: Instant, channel: Channel) {
+        self.rtc.close_channel(self.channels[channel]);
     }
 }

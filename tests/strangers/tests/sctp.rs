@@ -4,18 +4,38 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use strangers::addresses;
-use strangers::sctp::{DcSctp, Delivery, Event, SctpPeer, SctpProto};
+use strangers::sctp::{DcSctp, Delivery, Event, Extensions, Ours, SctpPeer, SctpProto};
 use strangers::sim::{HostId, Link, Loss, Random, Sim, base, for_each_seed};
 
 type Boxed = Box<dyn SctpPeer>;
 type Make = fn(u64, Instant, SocketAddr, SocketAddr) -> Boxed;
 
+const PLAIN: Extensions = Extensions { interleaving: false, zero_checksum: false };
+const INTERLEAVING: Extensions = Extensions { interleaving: true, ..PLAIN };
+const UNCHECKED: Extensions = Extensions { zero_checksum: true, ..PLAIN };
+
 fn dcsctp(_: u64, now: Instant, local: SocketAddr, remote: SocketAddr) -> Boxed {
-    Box::new(DcSctp::new(now, local, remote, false))
+    Box::new(DcSctp::new(now, local, remote, PLAIN))
 }
 
 fn dcsctp_interleaving(_: u64, now: Instant, local: SocketAddr, remote: SocketAddr) -> Boxed {
-    Box::new(DcSctp::new(now, local, remote, true))
+    Box::new(DcSctp::new(now, local, remote, INTERLEAVING))
+}
+
+fn dcsctp_unchecked(_: u64, now: Instant, local: SocketAddr, remote: SocketAddr) -> Boxed {
+    Box::new(DcSctp::new(now, local, remote, UNCHECKED))
+}
+
+fn ours(seed: u64, now: Instant, local: SocketAddr, remote: SocketAddr) -> Boxed {
+    Box::new(Ours::new(seed, now, local, remote, PLAIN))
+}
+
+fn ours_interleaving(seed: u64, now: Instant, local: SocketAddr, remote: SocketAddr) -> Boxed {
+    Box::new(Ours::new(seed, now, local, remote, INTERLEAVING))
+}
+
+fn ours_unchecked(seed: u64, now: Instant, local: SocketAddr, remote: SocketAddr) -> Boxed {
+    Box::new(Ours::new(seed, now, local, remote, UNCHECKED))
 }
 
 fn sctp_proto(_: u64, _: Instant, local: SocketAddr, remote: SocketAddr) -> Boxed {
@@ -32,10 +52,15 @@ fn bad() -> Link {
         jitter: Duration::from_millis(5),
         reorder: 0.05,
         duplicate: 0.05,
-        // With a checksum on every packet damage is loss; these stacks are not asked to send without.
+        // With a checksum on every packet, damage is loss.
         corrupt: 0.02,
         ..clean()
     }
+}
+
+/// Without checksums nobody notices damage: DTLS would.
+fn bad_but_sound() -> Link {
+    Link { corrupt: 0.0, ..bad() }
 }
 
 /// Payload protocol identifiers of text and binary messages (RFC 8831 §8).
@@ -177,7 +202,7 @@ fn shut_down(seed: u64, caller: Make, called: Make) {
 }
 
 macro_rules! pairs {
-    ($($name:ident: $caller:expr => $called:expr;)*) => {$(
+    ($($name:ident: $caller:expr => $called:expr, $bad:expr;)*) => {$(
         mod $name {
             use super::*;
 
@@ -188,7 +213,7 @@ macro_rules! pairs {
 
             #[test]
             fn deliver_over_a_bad_link() {
-                for_each_seed(10, |seed| deliver(seed, &bad(), $caller, $called));
+                for_each_seed(10, |seed| deliver(seed, &$bad(), $caller, $called));
             }
 
             #[test]
@@ -210,9 +235,19 @@ macro_rules! pairs {
 }
 
 pairs! {
-    dcsctp_calls_dcsctp: dcsctp => dcsctp;
-    dcsctp_interleaving_calls_dcsctp: dcsctp_interleaving => dcsctp_interleaving;
-    sctp_proto_calls_sctp_proto: sctp_proto => sctp_proto;
-    dcsctp_calls_sctp_proto: dcsctp => sctp_proto;
-    sctp_proto_calls_dcsctp: sctp_proto => dcsctp;
+    dcsctp_calls_dcsctp: dcsctp => dcsctp, bad;
+    dcsctp_interleaving_calls_dcsctp: dcsctp_interleaving => dcsctp_interleaving, bad;
+    sctp_proto_calls_sctp_proto: sctp_proto => sctp_proto, bad;
+    dcsctp_calls_sctp_proto: dcsctp => sctp_proto, bad;
+    sctp_proto_calls_dcsctp: sctp_proto => dcsctp, bad;
+    ours_calls_ours: ours_interleaving => ours_interleaving, bad;
+    ours_calls_dcsctp: ours => dcsctp, bad;
+    dcsctp_calls_ours: dcsctp => ours, bad;
+    ours_interleaving_calls_dcsctp: ours_interleaving => dcsctp_interleaving, bad;
+    dcsctp_calls_ours_interleaving: dcsctp_interleaving => ours_interleaving, bad;
+    ours_interleaving_calls_plain_dcsctp: ours_interleaving => dcsctp, bad;
+    ours_unchecked_calls_dcsctp: ours_unchecked => dcsctp_unchecked, bad_but_sound;
+    dcsctp_calls_ours_unchecked: dcsctp_unchecked => ours_unchecked, bad_but_sound;
+    ours_calls_sctp_proto: ours => sctp_proto, bad;
+    sctp_proto_calls_ours: sctp_proto => ours, bad;
 }

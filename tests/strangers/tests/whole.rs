@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use strangers::addresses;
 use strangers::sctp::Delivery;
-use strangers::sim::{HostId, Link, Loss, Random, Sim, base, for_each_seed};
-use strangers::whole::{Channel, Event, RtcPeer, Str0m, WebrtcRs};
+use strangers::sim::{HostId, Link, Loss, Random, Sim, base, config, for_each_seed};
+use strangers::whole::{Channel, Event, Ours, RtcPeer, Str0m, WebrtcRs};
 
 type Boxed = Box<dyn RtcPeer>;
 type Make = fn(u64, Instant, SocketAddr) -> Boxed;
@@ -17,6 +17,10 @@ fn str0m(_: u64, now: Instant, local: SocketAddr) -> Boxed {
 
 fn webrtc_rs(_: u64, now: Instant, local: SocketAddr) -> Boxed {
     Box::new(WebrtcRs::new(now, local))
+}
+
+fn ours(seed: u64, _: Instant, local: SocketAddr) -> Boxed {
+    Box::new(Ours::new(seed, config(), local))
 }
 
 fn clean() -> Link {
@@ -172,4 +176,9 @@ pairs! {
     webrtc_rs_offers_webrtc_rs: webrtc_rs => webrtc_rs, clean;
     str0m_offers_webrtc_rs: str0m => webrtc_rs, clean;
     webrtc_rs_offers_str0m: webrtc_rs => str0m, clean;
+    ours_offers_ours: ours => ours, bad;
+    ours_offers_str0m: ours => str0m, bad;
+    str0m_offers_ours: str0m => ours, bad;
+    ours_offers_webrtc_rs: ours => webrtc_rs, clean;
+    webrtc_rs_offers_ours: webrtc_rs => ours, clean;
 }
