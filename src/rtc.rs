@@ -31,6 +31,7 @@ use crate::types::candidate::Candidate;
 use crate::types::credentials::Credentials;
 use crate::types::fingerprint::{Fingerprint, FingerprintHash};
 use crate::types::setup::IceRole;
+use crate::types::srtp_profile::SrtpProfile;
 
 /// One WebRTC connection, as a state machine without sockets, clocks or threads.
 ///
@@ -363,6 +364,9 @@ impl Rtc {
                 let config = dtls::Config {
                     patience: self.config.dtls_patience,
                     key_log: self.config.key_log,
+                    // Always: media may be agreed upon when the handshake is long over, and some peers refuse a
+                    // handshake without `use_srtp`, or answer it unasked.
+                    srtp_profiles: SrtpProfile::ALL.to_vec(),
                     ..dtls::Config::new(self.config.crypto, self.identity.clone())
                 };
                 self.session.start_dtls(Arc::new(config), role, fingerprints, rng);

@@ -141,6 +141,9 @@ impl<'a> ServerExtensions<'a> {
                 code::RENEGOTIATION_INFO => {
                     once(&mut found.renegotiation_info, body.sub_u8()?.rest(), &body)?;
                 }
+                // A server has no reason to (RFC 8422 §4), but pion and its relatives answer with their own list.
+                // The client has sent one, so it is not unsolicited; it says nothing.
+                code::SUPPORTED_GROUPS => return Ok(()),
                 _ => {
                     found.unsolicited = true;
                     return Ok(());
