@@ -21,6 +21,9 @@ use crate::types::ids::StreamId;
 use crate::wire::serial::Serial32;
 use crate::wire::writer::Writer;
 
+/// The longest pause between two requests. RFC 6525 §5.1.1 doubles up to RTO.Max; nothing but this request measures
+/// whether the path is back, and it is small.
+const REQUEST_PAUSE: Duration = Duration::from_secs(2);
 /// Streams in one request: they fit the smallest packet.
 const MAX_STREAMS_PER_REQUEST: usize = 160;
 /// Streams of one request of the peer. Each becomes an event.
@@ -141,7 +144,7 @@ impl Reset {
             last_tsn: sender.last_tsn(),
             streams,
             timer: Timer::new(),
-            backoff: Backoff::new(rto, rto_max),
+            backoff: Backoff::new(rto, rto_max.min(REQUEST_PAUSE)),
             is_due: true,
         }));
     }

@@ -224,7 +224,13 @@ impl Net {
         while !done(self) {
             if !self.step(end) {
                 self.flush();
-                assert!(done(self), "not done after {:?}: {:?}", self.now - self.start, self.a.closed);
+                assert!(
+                    done(self),
+                    "not done after {:?}: {:?} {:?}",
+                    self.now - self.start,
+                    self.a.association.reset,
+                    self.b.association.reset,
+                );
                 return;
             }
         }
