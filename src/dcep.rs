@@ -135,7 +135,8 @@ mod tests {
     fn messages_lie_on_the_wire_as_rfc_8832_draws_them() {
         let reliable = Reliability::Reliable;
         let seconds = Reliability::MaxLifetime(Duration::from_secs(3));
-        let vectors: [(&[u8], bool, Reliability, u16, &str, &str); 5] = [
+        type Vector = (&'static [u8], bool, Reliability, u16, &'static str, &'static str);
+        let vectors: [Vector; 5] = [
             (b"\x03\0\x01\0\0\0\0\0\0\x04\0\0chat", true, reliable, 256, "chat", ""),
             (b"\x03\x80\0\0\0\0\0\0\0\x01\0\x05uproto", false, reliable, 0, "u", "proto"),
             (b"\x03\x81\0\x80\0\0\0\x03\0\x01\0\0r", false, Reliability::MaxRetransmits(3), 128, "r", ""),

@@ -1,7 +1,5 @@
 //! The values that the association and its user exchange.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use crate::types::ids::StreamId;
