@@ -1,4 +1,4 @@
-//! sansrtc: a sans-I/O WebRTC library.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod buffer;

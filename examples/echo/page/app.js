@@ -212,6 +212,7 @@ function startPing(channel) {
 }
 
 function rate(id, bytesPerSecond) {
+  if (!Number.isFinite(bytesPerSecond)) return;
   const mega = bytesPerSecond >= 1e6;
   $(id).textContent = (bytesPerSecond / (mega ? 1e6 : 1e3)).toFixed(1);
   $(`${id}-unit`).textContent = mega ? "MB/s" : "kB/s";
