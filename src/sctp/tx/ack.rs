@@ -51,10 +51,16 @@ impl Sender {
         if cumulative.is_before(self.outstanding.cumulative()) || !self.outstanding.is_plausible(cumulative) {
             return SackOutcome::Ignored;
         }
+        self.silent_timeouts = 0;
         let flight_before = self.outstanding.flight_bytes();
         let advanced = cumulative != self.outstanding.cumulative();
         let tally = self.take_acknowledged(now, cumulative, gaps);
         self.peer_window = window as usize;
+        if tally.chunks > 0 {
+            self.is_window_probe = false;
+        } else if self.is_window_probe && self.peer_room() >= self.max_payload {
+            self.on_window_opened();
+        }
         for tsn in duplicates {
             self.on_duplicate(tsn);
         }
@@ -77,6 +83,7 @@ impl Sender {
         }
         self.rearm(now);
         self.on_room();
+        self.update_forward(now);
         if tally.chunks > 0 || advanced { SackOutcome::Progress } else { SackOutcome::Unchanged }
     }
 
@@ -172,57 +179,93 @@ impl Sender {
             self.recovery = Some(Recovery::new(exit));
             self.congestion.on_loss(now);
         }
-        hopeless.into_iter().for_each(|policy| self.abandon(policy));
+        hopeless.into_iter().for_each(|policy| self.abandon(now, policy));
+    }
+
+    /// The window was closed when the last chunk left, and is open now: whether that chunk was dropped need not be
+    /// waited for.
+    fn on_window_opened(&mut self) {
+        self.is_window_probe = false;
+        self.rtt.on_progress();
+        self.timers.t3_rtx.cancel();
+        self.may_probe = true;
+        self.outstanding.lose_last(|_| true);
     }
 
     /// Gives a message up: what is queued of it, and what is on its way (RFC 3758 §3.5 A1).
-    fn abandon(&mut self, index: u32) {
+    fn abandon(&mut self, now: Instant, index: u32) {
         if self.agreed.is_some_and(|a| !a.partial_reliability) {
             return;
         }
         let Some(policy) = self.policies.remove(index) else { return };
         self.stats.messages_abandoned += 1;
         self.events.extend(policy.abandoned());
-        self.unqueue(policy.stream, index);
-        let Some((first, last)) = policy.span else { return };
-        let mut tsn = first;
-        while !tsn.is_after(last) {
-            let is_of_message = self.outstanding.get(tsn).is_some_and(|item| item.policy == Some(index));
-            if is_of_message
-                && self.outstanding.abandon(tsn).is_some()
-                && let Some(outbound) = self.queues.stream_mut(policy.stream)
-            {
-                outbound.outstanding -= 1;
+        if let Some(last) = policy.last {
+            let given_up = self.outstanding.abandon_message(last);
+            if let Some(outbound) = self.queues.stream_mut(policy.stream) {
+                outbound.outstanding -= given_up;
             }
-            tsn = tsn.next();
         }
-        self.forward_due = self.forward_point().is_some();
+        if !policy.is_fully_sent {
+            self.unqueue(now, policy.stream, policy.number);
+        }
     }
 
-    fn unqueue(&mut self, stream: StreamId, index: u32) {
-        let Some(outbound) = self.queues.stream_mut(stream) else { return };
-        let Some(at) = outbound.queue.iter().position(|m| m.policy == Some(index)) else { return };
-        let Some(message) = outbound.queue.remove(at) else { return };
-        let was_above = outbound.buffered > outbound.low_threshold;
-        outbound.buffered -= message.data.len();
-        self.queued_bytes -= message.data.len();
-        self.queued_messages -= 1;
-        if was_above && outbound.buffered <= outbound.low_threshold {
-            self.events.push_back(Event::BufferedAmountLow(stream));
+    /// Gives up what is not sent yet of a message.
+    fn unqueue(&mut self, now: Instant, stream: StreamId, number: u32) {
+        let Some((message, removed)) = self.queues.give_up(stream, number) else { return };
+        self.forget_queued(&message, removed);
+        if let Some(outbound) = self.queues.stream_mut(stream) {
+            let was_above = outbound.buffered + message.data.len() > outbound.low_threshold;
+            if was_above && outbound.buffered <= outbound.low_threshold {
+                self.events.push_back(Event::BufferedAmountLow(stream));
+            }
         }
-        if message.begun.is_some() {
-            self.queues.charge(0, false);
-        }
+        let Some(begun) = message.begun else { return };
+        // What was sent of it may all have arrived, and the peer waits for the rest. A TSN that stands for the end can
+        // be skipped, and names the message.
+        self.outstanding.push_given_up(Item {
+            payload: Bytes::new(),
+            sent_at: now,
+            ppid: message.ppid,
+            sequence: begun.sequence,
+            fsn: begun.fsn,
+            policy: None,
+            stream,
+            transmissions: 1,
+            back: 0,
+            is_unordered: message.is_unordered,
+            is_first: false,
+            is_last: true,
+            state: ItemState::Abandoned,
+        });
+    }
+
+    /// Decides whether FORWARD-TSN leaves: when it goes further than the last one, or when that one seems lost.
+    fn update_forward(&mut self, now: Instant) {
+        let Some(point) = self.outstanding.forward_point() else {
+            self.forward_due = false;
+            return;
+        };
+        let rtt = self.rtt.smoothed().unwrap_or_else(|| self.rtt.rto());
+        self.forward_due |= match self.forwarded {
+            // The SACK that answers the last one makes this be asked again.
+            Some((last, at)) if point.is_after(last) => now >= at + (rtt / 8).min(Duration::from_millis(5)),
+            Some((_, at)) => now >= at + rtt * 5 / 4 + Duration::from_millis(1),
+            None => true,
+        };
     }
 
     /// Tells the streams that were refused room that there is some again.
     fn on_room(&mut self) {
-        if self.is_blocked && self.cost() <= self.send_buffer / 2 {
-            self.is_blocked = false;
-            for (stream, outbound) in self.queues.iter_mut() {
-                if std::mem::take(&mut outbound.is_blocked) {
-                    self.events.push_back(Event::BufferedAmountLow(stream));
-                }
+        if self.blocked.is_empty() || self.cost() > self.send_buffer / 2 {
+            return;
+        }
+        for stream in std::mem::take(&mut self.blocked) {
+            if let Some(outbound) = self.queues.stream_mut(stream)
+                && std::mem::take(&mut outbound.is_blocked)
+            {
+                self.events.push_back(Event::BufferedAmountLow(stream));
             }
         }
     }
@@ -232,11 +275,10 @@ impl Sender {
             self.timers.t3_rtx.cancel();
             self.timers.probe.cancel();
             self.timers.reordering.cancel();
+            self.timers.pacing.cancel();
         } else {
             self.timers.t3_rtx.arm_if_idle(now + self.rtt.rto());
             self.arm_probe(now);
-            // RFC 3758 §3.5: chunks that were given up stand before the peer's cumulative TSN until it skips them.
-            self.forward_due |= self.forward_point().is_some() && self.outstanding.flight_bytes() == 0;
         }
     }
 
@@ -244,10 +286,9 @@ impl Sender {
         self.timers.pacing.expire(now);
         if self.timers.lifetime.expire(now) {
             while let Some(index) = self.policies.expired(now) {
-                self.expire(index);
+                self.expire(now, index);
             }
             self.arm_lifetime();
-            self.on_room();
         }
         if self.timers.reordering.expire(now) {
             self.detect_losses(now);
@@ -258,14 +299,16 @@ impl Sender {
         if self.timers.t3_rtx.expire(now) {
             self.on_t3_rtx(now);
         }
+        self.on_room();
+        self.update_forward(now);
     }
 
     /// A lifetime is over. A peer without FORWARD-TSN gets the message all the same.
-    fn expire(&mut self, index: u32) {
+    fn expire(&mut self, now: Instant, index: u32) {
         if self.agreed.is_some_and(|a| !a.partial_reliability) {
             self.policies.forget_deadline(index);
         } else {
-            self.abandon(index);
+            self.abandon(now, index);
         }
     }
 
@@ -280,8 +323,11 @@ impl Sender {
     fn on_probe(&mut self) {
         self.has_probed = true;
         self.may_probe = true;
-        if self.queues.is_empty() || self.peer_window <= self.outstanding.flight_bytes() {
-            self.outstanding.lose_last();
+        if self.queues.is_empty() || self.peer_room() < self.max_payload {
+            let policies = &self.policies;
+            self.outstanding.lose_last(|item| {
+                item.policy.is_none_or(|policy| policies.may_resend(policy, item.transmissions))
+            });
         }
     }
 
@@ -291,21 +337,29 @@ impl Sender {
             return;
         }
         self.stats.timeouts += 1;
+        self.silent_timeouts = self.silent_timeouts.saturating_add(1);
+        // RFC 5681 §3.1: the threshold falls once, not again with each time-out in a row; nor for a closed window.
+        if self.rtt.backoff() == 0 && !self.is_window_probe {
+            self.congestion.on_timeout();
+        }
         self.rtt.on_timeout();
-        self.congestion.on_timeout();
         let exit = self.last_tsn();
         self.recovery = Some(Recovery::new(exit));
         let mut hopeless = Vec::new();
-        let policies = &self.policies;
-        self.outstanding.lose_all(|_, item| {
+        let (policies, queues) = (&self.policies, &mut self.queues);
+        self.outstanding.lose_all(|item, taken| {
             hopeless.extend(item.policy.filter(|&p| !policies.may_resend(p, item.transmissions)));
+            if taken == Taken::Back
+                && let Some(outbound) = queues.stream_mut(item.stream)
+            {
+                outbound.outstanding += 1;
+            }
         });
-        hopeless.into_iter().for_each(|policy| self.abandon(policy));
+        hopeless.into_iter().for_each(|policy| self.abandon(now, policy));
         self.has_probed = true;
         self.may_probe = true;
-        self.forward_due = self.forward_point().is_some();
+        self.forward_due = self.outstanding.forward_point().is_some();
         self.timers.t3_rtx.arm(now + self.rtt.rto());
-        self.on_room();
     }
 
     /// The path works again, someone else found out: what waits for the time-out goes now.
@@ -322,6 +376,7 @@ impl Sender {
         self.events.extend(self.policies.take_all().filter_map(|policy| policy.abandoned()));
         self.queues = Queues::default();
         self.outstanding = Outstanding::new(self.outstanding.next_tsn());
+        self.blocked = Vec::new();
         self.queued_bytes = 0;
         self.queued_messages = 0;
         self.control_bytes = 0;

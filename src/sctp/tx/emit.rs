@@ -1,7 +1,9 @@
 //! What leaves, and in which order: FORWARD-TSN, what got lost, then what is new.
 
 use super::*;
-use crate::sctp::chunk::forward_tsn::{Skipped, emit_forward_tsn};
+use std::collections::BTreeMap;
+
+use crate::sctp::chunk::forward_tsn::{self, Skipped, emit_forward_tsn};
 
 impl Sender {
     /// Appends chunks of at most `room` bytes, all padding included, to a packet; says how many bytes it wrote.
@@ -11,8 +13,9 @@ impl Sender {
         let Some(agreed) = self.agreed else { return 0 };
         let before = w.written();
         if self.forward_due {
-            self.emit_forward(agreed, w, room);
+            self.emit_forward(now, agreed, w, room);
         }
+        self.timers.pacing.cancel();
         let rate = self.rate();
         self.pacer.refill(now, rate);
         if self.pacer.is_open() {
@@ -73,92 +76,106 @@ impl Sender {
 
     fn emit_new(&mut self, now: Instant, agreed: Agreed, w: &mut Writer<'_>, end: usize) {
         let header = agreed.format.header_len();
-        while self.has_window() {
+        while self.has_window() && self.outstanding.len() < MAX_OUTSTANDING {
             let Some(room) = end.checked_sub(w.written() + header).filter(|&r| r >= 4) else { return };
             let room = (room / 4 * 4).min(self.max_payload);
-            let peer_room = self.peer_window.saturating_sub(self.outstanding.flight_bytes());
-            let is_idle = self.outstanding.is_empty();
+            let peer_room = self.peer_room();
+            let room_to_begin = self.queues.room_to_begin();
             let Some((stream, outbound)) = self.queues.turn() else { return };
-            let Some(message) = outbound.queue.front_mut() else { return };
+            let Some(message) = outbound.front() else { return };
             let len = message.data.len().min(room);
             let is_last = len == message.data.len();
-            // A sliver of a message that fits the next packet whole is not worth its header.
+            // A sliver of a message that fits the next packet better is not worth its header.
             if !is_last && len < MIN_FRAGMENT.min(self.max_payload) {
                 return;
             }
             // RFC 9260 §6.1 A: a closed window is probed by one chunk, when nothing is on its way.
-            if len > peer_room && !is_idle {
+            if len > peer_room && !self.outstanding.is_empty() {
                 return;
             }
-            let payload =
-                if is_last { std::mem::take(&mut message.data) } else { message.data.split_to(len) };
-            let begun = message.begun;
-            let is_unordered = message.is_unordered;
-            let (policy, ppid, is_control) = (message.policy, message.ppid, message.is_control);
-            let Begun { sequence, fsn } = begun.unwrap_or_else(|| {
-                let next = match (is_unordered, agreed.format) {
-                    // RFC 9260 §3.3.1: the SSN of unordered DATA means nothing.
-                    (true, DataFormat::Plain) => return Begun { sequence: 0, fsn: 0 },
-                    (true, DataFormat::Interleaved) => &mut outbound.next_unordered,
-                    (false, _) => &mut outbound.next_ordered,
-                };
-                let sequence = *next;
-                *next = next.wrapping_add(1);
-                if agreed.format == DataFormat::Plain {
-                    *next &= 0xffff;
-                }
-                Begun { sequence, fsn: 0 }
-            });
-            if is_last {
-                outbound.queue.pop_front();
-            } else {
-                message.begun = Some(Begun { sequence, fsn: fsn.wrapping_add(1) });
+            let is_beginning = message.begun.is_none() && !is_last;
+            if is_beginning && agreed.format == DataFormat::Interleaved && message.data.len() > room_to_begin
+            {
+                self.queues.defer();
+                continue;
             }
-            outbound.outstanding += 1;
-            if is_control {
-                self.control_bytes -= len;
-            } else {
-                let was_above = outbound.buffered > outbound.low_threshold;
-                outbound.buffered -= len;
-                self.queued_bytes -= len;
-                self.queued_messages -= usize::from(is_last);
-                if was_above && outbound.buffered <= outbound.low_threshold {
-                    self.events.push_back(Event::BufferedAmountLow(stream));
-                }
+            let was_above = outbound.buffered > outbound.low_threshold;
+            let Some(piece) = outbound.cut(len, agreed.format) else { return };
+            if was_above && outbound.buffered <= outbound.low_threshold {
+                self.events.push_back(Event::BufferedAmountLow(stream));
             }
-            self.queues.charge(len + header, !is_last && agreed.format == DataFormat::Plain);
-            let item = Item {
-                payload,
-                sent_at: now,
-                ppid,
-                sequence,
-                fsn,
-                policy,
-                stream,
-                transmissions: 1,
-                is_unordered,
-                is_first: begun.is_none(),
-                is_last,
-                state: ItemState::InFlight,
-            };
-            let tsn = self.outstanding.next_tsn();
-            chunk(tsn, &item).emit(agreed.format, w);
-            if let Some(policy) = policy {
-                self.policies.on_sent(policy, tsn, is_last);
-            }
+            self.is_window_probe = len > peer_room;
+            self.account(&piece, len + header, agreed.format);
+            let item = self.item(now, stream, piece);
+            chunk(self.outstanding.next_tsn(), &item).emit(agreed.format, w);
             self.outstanding.push(item);
             self.may_probe = false;
             self.stats.chunks_sent += 1;
         }
     }
 
-    /// RFC 3758 §3.5 C3, RFC 8260 §2.3.1: tells the peer what not to wait for.
-    fn emit_forward(&mut self, agreed: Agreed, w: &mut Writer<'_>, room: usize) {
-        self.forward_due = false;
-        let Some(point) = self.forward_point() else { return };
-        let mut skipped: Vec<Skipped> = Vec::new();
+    /// A piece of a message left its queue.
+    fn account(&mut self, piece: &Piece, charge: usize, format: DataFormat) {
+        if piece.is_control {
+            self.control_bytes -= piece.payload.len();
+            // Only what was given up behind it left with it.
+            self.queued_messages -= piece.removed.saturating_sub(1);
+        } else {
+            self.queued_bytes -= piece.payload.len();
+            self.queued_messages -= piece.removed;
+        }
+        self.queues.on_removed(piece.removed);
+        self.queues.charge(charge, !piece.is_last && format == DataFormat::Plain);
+        match piece.begun.total {
+            0 => {}
+            total if piece.is_first => self.queues.on_begun(total),
+            total if piece.is_last => self.queues.on_ended(total),
+            _ => {}
+        }
+    }
+
+    /// The piece as a chunk that gets the next TSN.
+    fn item(&mut self, now: Instant, stream: StreamId, piece: Piece) -> Item {
+        let tsn = self.outstanding.next_tsn();
+        let before = piece.policy.and_then(|policy| self.policies.on_sent(policy, tsn, piece.is_last));
+        Item {
+            payload: piece.payload,
+            sent_at: now,
+            ppid: piece.ppid,
+            sequence: piece.begun.sequence,
+            fsn: piece.begun.fsn,
+            policy: piece.policy,
+            stream,
+            transmissions: 1,
+            back: before.map_or(0, |before| tsn.0.wrapping_sub(before.0)),
+            is_unordered: piece.is_unordered,
+            is_first: piece.is_first,
+            is_last: piece.is_last,
+            state: ItemState::InFlight,
+        }
+    }
+
+    /// The peer's window less what is on its way, counted as a receiver counts that says what it holds.
+    pub(super) fn peer_room(&self) -> usize {
+        let on_its_way =
+            self.outstanding.flight_bytes() + PEER_CHUNK_OVERHEAD * self.outstanding.flight_chunks();
+        self.peer_window.saturating_sub(on_its_way)
+    }
+
+    /// RFC 3758 §3.5 C3, RFC 8260 §2.3.1: tells the peer what not to wait for. When that concerns more streams than
+    /// fit into the packet, it goes only as far as those that do.
+    fn emit_forward(&mut self, now: Instant, agreed: Agreed, w: &mut Writer<'_>, room: usize) {
+        let Some(goal) = self.outstanding.forward_point() else {
+            self.forward_due = false;
+            return;
+        };
+        let most = room.saturating_sub(forward_tsn::MIN_LEN) / forward_tsn::entry_len(agreed.format);
+        let mut skipped = BTreeMap::new();
+        let mut point = None;
         for (tsn, item) in self.outstanding.iter() {
-            if tsn.is_after(point) {
+            let point_before = point.replace(tsn);
+            if tsn.is_after(goal) {
+                point = point_before;
                 break;
             }
             let named = item.state == ItemState::Abandoned
@@ -166,30 +183,24 @@ impl Sender {
             if !named {
                 continue;
             }
-            let entry =
-                Skipped { stream: item.stream, unordered: item.is_unordered, ssn_or_mid: item.sequence };
+            let is_new = !skipped.contains_key(&(item.stream, item.is_unordered));
+            if is_new && skipped.len() >= most {
+                point = point_before;
+                break;
+            }
             // Later messages of a stream come later: the last entry of each stream stands.
-            match skipped.iter_mut().find(|s| s.stream == entry.stream && s.unordered == entry.unordered) {
-                Some(known) => *known = entry,
-                None => skipped.push(entry),
-            }
+            skipped.insert((item.stream, item.is_unordered), item.sequence);
         }
-        if !emit_forward_tsn(agreed.format, w, room, point, skipped) {
-            self.forward_due = true;
+        let Some(point) = point else { return };
+        let skipped = skipped.into_iter().map(|((stream, unordered), ssn_or_mid)| Skipped {
+            stream,
+            unordered,
+            ssn_or_mid,
+        });
+        if emit_forward_tsn(agreed.format, w, room, point, skipped) {
+            self.forward_due = false;
+            self.forwarded = Some((goal, now));
         }
-    }
-
-    /// RFC 3758 §3.5 C2: the last chunk that was given up before anything that the peer still needs.
-    pub(super) fn forward_point(&self) -> Option<Serial32> {
-        let mut point = None;
-        for (tsn, item) in self.outstanding.iter() {
-            match item.state {
-                ItemState::Abandoned => point = Some(tsn),
-                ItemState::Acked => {}
-                ItemState::InFlight | ItemState::Lost => break,
-            }
-        }
-        point
     }
 
     fn arm_after_sending(&mut self, now: Instant) {

@@ -30,10 +30,10 @@ use super::chunk::data::{DataChunk, DataFormat};
 use super::config::Config;
 use super::types::{Event, Reliability, SendError, SendOptions};
 use congestion::{Acked, Controller};
-use outstanding::{Arrival, Item, ItemState, Newly, Outstanding};
+use outstanding::{Arrival, Item, ItemState, Newly, Outstanding, Taken};
 use pacer::{Pacer, Rate};
 use policy::Policies;
-use queue::{Begun, Queued, Queues};
+use queue::{Piece, Queued, Queues};
 use rtt::{RtoBounds, Rtt};
 
 /// A fragment smaller than this is not worth its header when the message would fit better into the next packet.
@@ -42,6 +42,10 @@ const MIN_FRAGMENT: usize = 128;
 const PEER_ACK_DELAY: Duration = Duration::from_millis(200);
 /// What a message costs in the send buffer beside its bytes.
 const MESSAGE_OVERHEAD: usize = 64;
+/// What a receiver may hold of a chunk beside its bytes: a window is not filled closer than that.
+const PEER_CHUNK_OVERHEAD: usize = 96;
+/// Chunks between the cumulative TSN and the next one: gap blocks count in 16 bits (RFC 9260 §3.3.4).
+const MAX_OUTSTANDING: usize = 60_000;
 /// DCEP messages that wait are bounded apart from user messages.
 const MAX_CONTROL_BYTES: usize = 1024 * 1024;
 
@@ -120,13 +124,19 @@ pub(super) struct Sender {
     may_probe: bool,
     /// The tail was probed, and nothing was acknowledged since.
     has_probed: bool,
-    /// RFC 3758 §3.5: FORWARD-TSN is due, up to this TSN.
+    /// The only chunk on its way probes a closed window (RFC 9260 §6.1 A).
+    is_window_probe: bool,
+    /// RFC 3758 §3.5: FORWARD-TSN is due.
     forward_due: bool,
+    /// How far the last FORWARD-TSN went, and when.
+    forwarded: Option<(Serial32, Instant)>,
+    /// Time-outs in a row without any SACK.
+    silent_timeouts: u32,
     queued_bytes: usize,
     queued_messages: usize,
     control_bytes: usize,
-    /// Some stream was told that the buffer is full.
-    is_blocked: bool,
+    /// Streams that were told that the buffer is full.
+    blocked: Vec<StreamId>,
     /// Payload bytes of the largest chunk that fits a packet alone.
     max_payload: usize,
     send_buffer: usize,
@@ -164,11 +174,14 @@ impl Sender {
             round_end: Serial32(0),
             may_probe: false,
             has_probed: false,
+            is_window_probe: false,
             forward_due: false,
+            forwarded: None,
+            silent_timeouts: 0,
             queued_bytes: 0,
             queued_messages: 0,
             control_bytes: 0,
-            is_blocked: false,
+            blocked: Vec::new(),
             max_payload: max_payload(config.mtu, DataFormat::Plain),
             send_buffer: config.send_buffer,
             max_streams: config.max_active_streams,
@@ -178,15 +191,43 @@ impl Sender {
 
     /// The handshake is far enough to send: what was queued before leaves now. After a restart, what had a TSN is lost.
     pub(super) fn start(&mut self, agreed: Agreed, mtu: usize) {
+        if self.agreed.is_some() {
+            self.lose_history();
+        }
         self.outstanding = Outstanding::new(agreed.initial_tsn);
+        // Half of the window for what is incomplete leaves half for what is whole and waits for its reader.
+        self.queues.set_begun_limit(agreed.peer_window as usize / 2);
         self.round_end = agreed.initial_tsn.previous();
         self.peer_window = agreed.peer_window as usize;
         self.agreed = Some(agreed);
         self.recovery = None;
+        self.is_window_probe = false;
         self.forward_due = false;
+        self.forwarded = None;
         self.timers = Timers::default();
         self.set_mtu(mtu);
         self.arm_lifetime();
+    }
+
+    /// The peer started anew: what had a TSN is lost.
+    fn lose_history(&mut self) {
+        for index in self.policies.begun() {
+            let policy = self.policies.remove(index);
+            self.events.extend(policy.and_then(|p| p.abandoned()));
+        }
+        for (message, removed) in self.queues.on_restart() {
+            self.forget_queued(&message, removed);
+        }
+    }
+
+    /// A message, or what was left of one, was taken out of a queue together with `removed` entries.
+    fn forget_queued(&mut self, message: &Queued, removed: usize) {
+        if message.is_control {
+            self.control_bytes -= message.data.len();
+            return;
+        }
+        self.queued_bytes -= message.data.len();
+        self.queued_messages -= removed;
     }
 
     /// The largest SCTP packet changed.
@@ -225,13 +266,14 @@ impl Sender {
         }
         // A message larger than the buffer is accepted when nothing else is there: it could never be sent otherwise.
         if cost > 0 && cost + len > self.send_buffer {
-            outbound.is_blocked = true;
-            self.is_blocked = true;
+            if !std::mem::replace(&mut outbound.is_blocked, true) {
+                self.blocked.push(stream);
+            }
             return Err(SendError::WouldBlock);
         }
         let policy = match (options.reliability, options.notify) {
             (Reliability::Reliable, None) => None,
-            _ => Some(self.policies.insert(now, stream, options)),
+            _ => Some(self.policies.insert(now, stream, outbound.next_number(), options)),
         };
         let is_unordered = !options.ordered;
         self.queued_bytes += len;
@@ -343,9 +385,10 @@ impl Sender {
         self.rtt.rto()
     }
 
-    /// Time-outs in a row (RFC 9260 §8.1).
+    /// Time-outs in a row while the peer was silent (RFC 9260 §8.1). One that answers probes of its closed window
+    /// lives (§6.1 A).
     pub(super) fn timeouts_in_a_row(&self) -> u32 {
-        self.rtt.backoff()
+        self.silent_timeouts
     }
 
     pub(super) fn congestion_window(&self) -> usize {
@@ -367,3 +410,6 @@ fn max_payload(mtu: usize, format: DataFormat) -> usize {
     let room = mtu.saturating_sub(COMMON_HEADER) / 4 * 4;
     room.saturating_sub(format.header_len()).max(4)
 }
+
+#[cfg(test)]
+mod tests;

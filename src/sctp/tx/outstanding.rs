@@ -46,6 +46,9 @@ pub(super) struct Item {
     pub(super) stream: StreamId,
     /// How often it was sent.
     pub(super) transmissions: u16,
+    /// How many TSNs before this one the chunk before it in the same message stands, if that message has a policy; 0
+    /// if there is none.
+    pub(super) back: u32,
     pub(super) is_unordered: bool,
     pub(super) is_first: bool,
     pub(super) is_last: bool,
@@ -84,9 +87,14 @@ pub(super) struct Outstanding {
     sent: VecDeque<Sent>,
     /// Chunks to be sent again; stale ones are no longer `Lost`.
     lost: VecDeque<Serial32>,
-    /// Gap blocks of the last SACK, as TSNs: what they name was handled already.
+    /// What gap blocks named so far, as TSNs, in order: it was handled already.
     gaps: Vec<(Serial32, Serial32)>,
+    /// So many items at the front were acknowledged by gap blocks, or given up.
+    settled: usize,
+    /// The last of those that was given up.
+    last_given_up: Option<usize>,
     flight_bytes: usize,
+    flight_chunks: usize,
     unacked_bytes: usize,
     rack: Option<Rack>,
 }
@@ -99,7 +107,10 @@ impl Outstanding {
             sent: VecDeque::new(),
             lost: VecDeque::new(),
             gaps: Vec::new(),
+            settled: 0,
+            last_given_up: None,
             flight_bytes: 0,
+            flight_chunks: 0,
             unacked_bytes: 0,
             rack: None,
         }
@@ -130,6 +141,11 @@ impl Outstanding {
         self.flight_bytes
     }
 
+    /// Chunks on their way.
+    pub(super) fn flight_chunks(&self) -> usize {
+        self.flight_chunks
+    }
+
     /// User bytes with a TSN that are neither acknowledged nor given up.
     pub(super) fn unacked_bytes(&self) -> usize {
         self.unacked_bytes
@@ -137,10 +153,29 @@ impl Outstanding {
 
     /// Adds a chunk that was just written for the first time; it gets [`next_tsn`](Self::next_tsn).
     pub(super) fn push(&mut self, item: Item) {
-        self.flight_bytes += item.payload.len();
+        self.enter_flight(item.payload.len());
         self.unacked_bytes += item.payload.len();
         self.sent.push_back(Sent { tsn: self.next_tsn(), transmission: item.transmissions });
         self.items.push_back(item);
+    }
+
+    /// Adds a chunk that was given up before it was written: it only stands for the end of a message that was cut.
+    pub(super) fn push_given_up(&mut self, item: Item) {
+        debug_assert!(item.state == ItemState::Abandoned && item.payload.is_empty());
+        self.items.push_back(item);
+    }
+
+    /// RFC 3758 §3.5 C2: the last chunk that was given up before anything that the peer still needs.
+    pub(super) fn forward_point(&mut self) -> Option<Serial32> {
+        while let Some(item) = self.items.get(self.settled) {
+            match item.state {
+                ItemState::Abandoned => self.last_given_up = Some(self.settled),
+                ItemState::Acked => {}
+                ItemState::InFlight | ItemState::Lost => break,
+            }
+            self.settled += 1;
+        }
+        self.last_given_up.map(|offset| self.first.add(offset as u32))
     }
 
     pub(super) fn get(&self, tsn: Serial32) -> Option<&Item> {
@@ -180,7 +215,7 @@ impl Outstanding {
         item.sent_at = now;
         item.transmissions = item.transmissions.saturating_add(1);
         let (transmission, len) = (item.transmissions, item.payload.len());
-        self.flight_bytes += len;
+        self.enter_flight(len);
         self.sent.push_back(Sent { tsn, transmission });
     }
 
@@ -196,6 +231,8 @@ impl Outstanding {
             let Some(item) = self.items.pop_front() else { return };
             let tsn = self.first;
             self.first = tsn.next();
+            self.settled = self.settled.saturating_sub(1);
+            self.last_given_up = self.last_given_up.and_then(|offset| offset.checked_sub(1));
             let newly = match item.state {
                 ItemState::InFlight | ItemState::Lost => {
                     self.leave_flight(item.state, item.payload.len());
@@ -226,7 +263,7 @@ impl Outstanding {
         let cumulative = self.cumulative();
         let known = std::mem::take(&mut self.gaps);
         let mut known_at = 0;
-        let mut blocks = Vec::with_capacity(known.len().min(64));
+        let mut merged = Merged::new(known.len());
         let mut behind = cumulative;
         for (start, end) in gaps {
             let (start, end) = (cumulative.add(u32::from(start)), cumulative.add(u32::from(end)));
@@ -234,11 +271,19 @@ impl Outstanding {
                 break;
             }
             behind = end;
-            blocks.push((start, end));
-            // What the last SACK named already is skipped; the rest is looked at one by one.
+            // What a SACK named before is skipped; the rest is looked at one by one.
             let mut tsn = start;
+            while let Some(&range) = known.get(known_at).filter(|(_, last)| last.is_before(start)) {
+                merged.push(cumulative, range);
+                known_at += 1;
+            }
+            if merged.is_full(known.len() - known_at) {
+                break;
+            }
+            merged.push(cumulative, (start, end));
             while !tsn.is_after(end) {
-                while known.get(known_at).is_some_and(|&(_, last)| last.is_before(tsn)) {
+                while let Some(&range) = known.get(known_at).filter(|(_, last)| last.is_before(tsn)) {
+                    merged.push(cumulative, range);
                     known_at += 1;
                 }
                 if let Some(&(first, last)) = known.get(known_at)
@@ -251,7 +296,10 @@ impl Outstanding {
                 tsn = tsn.next();
             }
         }
-        self.gaps = blocks;
+        for &range in known.iter().skip(known_at) {
+            merged.push(cumulative, range);
+        }
+        self.gaps = merged.ranges;
     }
 
     fn acknowledge_one(&mut self, arrival: Arrival, tsn: Serial32, each: &mut impl FnMut(&Item)) {
@@ -273,9 +321,15 @@ impl Outstanding {
         }
     }
 
+    fn enter_flight(&mut self, len: usize) {
+        self.flight_bytes += len;
+        self.flight_chunks += 1;
+    }
+
     fn leave_flight(&mut self, was: ItemState, len: usize) {
         if was == ItemState::InFlight {
             self.flight_bytes -= len;
+            self.flight_chunks -= 1;
         }
     }
 
@@ -323,7 +377,8 @@ impl Outstanding {
                 return Some(deadline);
             }
             item.state = ItemState::Lost;
-            self.flight_bytes -= item.payload.len();
+            let len = item.payload.len();
+            self.leave_flight(ItemState::InFlight, len);
             self.sent.pop_front();
             self.lost.push_back(tsn);
             if let Some(item) = self.items.get(offset) {
@@ -335,47 +390,63 @@ impl Outstanding {
 
     /// RFC 9260 §6.3.3 E3: after a time-out everything in flight counts as lost. A front that was acknowledged by
     /// gap blocks means that the peer took them back, so all of those go again, too.
-    pub(super) fn lose_all(&mut self, mut on_lost: impl FnMut(Serial32, &Item)) {
+    pub(super) fn lose_all(&mut self, mut on_lost: impl FnMut(&Item, Taken)) {
         let reneged = self.items.front().is_some_and(|item| item.state == ItemState::Acked);
         self.sent.clear();
         self.lost.clear();
-        let mut tsn = self.first;
+        let mut tsn = self.first.previous();
         for item in &mut self.items {
-            match item.state {
-                ItemState::InFlight => self.flight_bytes -= item.payload.len(),
-                ItemState::Acked if reneged => self.unacked_bytes += item.payload.len(),
-                ItemState::Lost => {}
-                _ => {
-                    tsn = tsn.next();
-                    continue;
+            tsn = tsn.next();
+            let taken = match item.state {
+                ItemState::Acked if reneged => {
+                    self.unacked_bytes += item.payload.len();
+                    Taken::Back
                 }
-            }
+                ItemState::InFlight | ItemState::Lost => Taken::Never,
+                ItemState::Acked | ItemState::Abandoned => continue,
+            };
             if item.state != ItemState::Lost {
                 item.state = ItemState::Lost;
-                on_lost(tsn, item);
+                on_lost(item, taken);
             }
             self.lost.push_back(tsn);
-            tsn = tsn.next();
         }
+        self.flight_bytes = 0;
+        self.flight_chunks = 0;
         if reneged {
             self.gaps.clear();
+            self.settled = 0;
+            self.last_given_up = None;
         }
     }
 
+    /// Gives up every chunk of a message that has not arrived, from its last one backwards; says how many.
+    pub(super) fn abandon_message(&mut self, last: Serial32) -> u32 {
+        let (mut tsn, mut count) = (last, 0);
+        while let Some(item) = self.get(tsn) {
+            let back = item.back;
+            count += u32::from(self.abandon(tsn));
+            if back == 0 {
+                break;
+            }
+            tsn = Serial32(tsn.0.wrapping_sub(back));
+        }
+        count
+    }
+
     /// Gives one chunk up, if it has not arrived.
-    pub(super) fn abandon(&mut self, tsn: Serial32) -> Option<&Item> {
-        let offset = self.offset(tsn)?;
-        let item = self.items.get_mut(offset)?;
+    fn abandon(&mut self, tsn: Serial32) -> bool {
+        let Some(item) = self.get_mut(tsn) else { return false };
         let was = item.state;
         if !matches!(was, ItemState::InFlight | ItemState::Lost) {
-            return None;
+            return false;
         }
         item.state = ItemState::Abandoned;
         let len = item.payload.len();
         item.payload = Bytes::new();
         self.leave_flight(was, len);
         self.unacked_bytes -= len;
-        self.items.get(offset)
+        true
     }
 
     /// The items in the order of TSNs, with their TSNs.
@@ -388,17 +459,14 @@ impl Outstanding {
     }
 
     /// The highest chunk that is in flight, for a tail-loss probe (RFC 8985 §7.3).
-    pub(super) fn lose_last(&mut self) -> bool {
+    pub(super) fn lose_last(&mut self, may_resend: impl Fn(&Item) -> bool) {
         let last = self.next_tsn().previous();
-        match self.get_mut(last) {
-            Some(item) if item.state == ItemState::InFlight => {
-                item.state = ItemState::Lost;
-                let len = item.payload.len();
-                self.flight_bytes -= len;
-                self.lost.push_front(last);
-                true
-            }
-            _ => false,
+        let Some(item) = self.get_mut(last) else { return };
+        if item.state == ItemState::InFlight && may_resend(item) {
+            item.state = ItemState::Lost;
+            let len = item.payload.len();
+            self.leave_flight(ItemState::InFlight, len);
+            self.lost.push_front(last);
         }
     }
 
@@ -413,6 +481,44 @@ impl Outstanding {
             self.lost = VecDeque::new();
         }
         self.gaps = Vec::new();
+    }
+}
+
+/// Whether a chunk that is lost had been acknowledged before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    Never,
+    /// By a gap block, and the peer took that back.
+    Back,
+}
+
+/// Two lists of ranges becoming one.
+struct Merged {
+    ranges: Vec<(Serial32, Serial32)>,
+}
+
+impl Merged {
+    /// Ranges that are kept: an honest peer that has more holes fills the first ones first.
+    const MOST: usize = 1024;
+
+    fn new(capacity: usize) -> Self {
+        Merged { ranges: Vec::with_capacity(capacity.min(Self::MOST)) }
+    }
+
+    fn is_full(&self, to_come: usize) -> bool {
+        self.ranges.len() + to_come >= Self::MOST
+    }
+
+    /// Appends a range, which swallows those that it overlaps or touches.
+    fn push(&mut self, cumulative: Serial32, (mut start, mut end): (Serial32, Serial32)) {
+        if !end.is_after(cumulative) {
+            return;
+        }
+        while let Some((first, last)) = self.ranges.pop_if(|(_, last)| !start.is_after(last.next())) {
+            start = if first.is_before(start) { first } else { start };
+            end = end.later(last);
+        }
+        self.ranges.push((start, end));
     }
 }
 

@@ -21,9 +21,11 @@ pub(super) struct Policy {
     deadline: Option<Instant>,
     /// Chunks of it on their way.
     chunks: u32,
-    is_fully_sent: bool,
-    /// TSNs of its first and last chunk so far.
-    pub(super) span: Option<(Serial32, Serial32)>,
+    pub(super) is_fully_sent: bool,
+    /// Its number in the stream's queue.
+    pub(super) number: u32,
+    /// TSN of its last chunk so far.
+    pub(super) last: Option<Serial32>,
 }
 
 /// The promises that are still open.
@@ -34,7 +36,13 @@ pub(super) struct Policies {
 }
 
 impl Policies {
-    pub(super) fn insert(&mut self, now: Instant, stream: StreamId, options: SendOptions) -> u32 {
+    pub(super) fn insert(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        number: u32,
+        options: SendOptions,
+    ) -> u32 {
         let deadline = match options.reliability {
             Reliability::MaxLifetime(lifetime) => now.checked_add(lifetime),
             _ => None,
@@ -46,7 +54,8 @@ impl Policies {
             deadline,
             chunks: 0,
             is_fully_sent: false,
-            span: None,
+            number,
+            last: None,
         });
         // Far fewer messages than 2^32: each costs memory that is bounded.
         let index = index as u32;
@@ -60,13 +69,17 @@ impl Policies {
         self.open.get(index as usize)
     }
 
-    /// A chunk of the message got a TSN.
-    pub(super) fn on_sent(&mut self, index: u32, tsn: Serial32, is_last: bool) {
-        if let Some(policy) = self.open.get_mut(index as usize) {
-            policy.chunks += 1;
-            policy.is_fully_sent = is_last;
-            policy.span = Some((policy.span.map_or(tsn, |(first, _)| first), tsn));
-        }
+    /// A chunk of the message got a TSN; gives that of the chunk before.
+    pub(super) fn on_sent(&mut self, index: u32, tsn: Serial32, is_last: bool) -> Option<Serial32> {
+        let policy = self.open.get_mut(index as usize)?;
+        policy.chunks += 1;
+        policy.is_fully_sent = is_last;
+        policy.last.replace(tsn)
+    }
+
+    /// The messages of which something has a TSN.
+    pub(super) fn begun(&self) -> Vec<u32> {
+        self.open.iter().filter(|(_, p)| p.last.is_some()).map(|(index, _)| index as u32).collect()
     }
 
     /// A chunk of the message arrived; tells the fate of the message when it was the last one.

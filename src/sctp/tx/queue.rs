@@ -3,20 +3,25 @@
 //! Streams share the line by weight: each has a virtual time that advances by the bytes it sent, divided by its
 //! priority, and the stream that is furthest behind goes next. With plain DATA a message that was begun is
 //! finished first, because its fragments must have neighbouring TSNs (RFC 9260 §6.9); with I-DATA every chunk is a
-//! new decision (RFC 8260 §3.4).
+//! new decision (RFC 8260 §3.4). How much may be begun at a time is bounded by the peer's window: a receiver that
+//! holds the beginnings of many messages and the end of none could neither hand out nor take in anything.
+//!
+//! A message that is given up in the middle of a queue leaves an empty entry, so that nothing has to move. Both ends
+//! of a queue are always alive.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use bytes::Bytes;
 
+use crate::sctp::chunk::data::DataFormat;
 use crate::sctp::streams::Streams;
 use crate::types::ids::StreamId;
 
 /// A message of which nothing, or not everything, has a TSN yet.
 #[derive(Debug)]
 pub(super) struct Queued {
-    /// What is left to send of it.
+    /// What is left to send of it. Empty once it was given up.
     pub(super) data: Bytes,
     pub(super) ppid: u32,
     pub(super) is_unordered: bool,
@@ -32,12 +37,31 @@ pub(super) struct Queued {
 pub(super) struct Begun {
     pub(super) sequence: u32,
     pub(super) fsn: u32,
+    /// Length of the whole message, as it counts in what is begun; 0 if it was sent in one piece.
+    pub(super) total: usize,
+}
+
+/// The next part of a message, for one chunk.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) payload: Bytes,
+    pub(super) ppid: u32,
+    pub(super) policy: Option<u32>,
+    pub(super) begun: Begun,
+    pub(super) is_unordered: bool,
+    pub(super) is_control: bool,
+    pub(super) is_first: bool,
+    pub(super) is_last: bool,
+    /// Entries that left the queue with it.
+    pub(super) removed: usize,
 }
 
 /// The outgoing side of one stream.
 #[derive(Debug)]
 pub(super) struct Outbound {
-    pub(super) queue: VecDeque<Queued>,
+    queue: VecDeque<Queued>,
+    /// Number of the message at the front: messages of a stream are numbered as they are accepted.
+    front_number: u32,
     /// User bytes in the queue: the W3C's `bufferedAmount`.
     pub(super) buffered: usize,
     pub(super) low_threshold: usize,
@@ -66,6 +90,7 @@ impl Outbound {
     fn new() -> Self {
         Outbound {
             queue: VecDeque::new(),
+            front_number: 0,
             buffered: 0,
             low_threshold: 0,
             outstanding: 0,
@@ -83,6 +108,90 @@ impl Outbound {
     pub(super) fn is_drained(&self) -> bool {
         self.queue.is_empty() && self.outstanding == 0
     }
+
+    /// The number that the next message gets.
+    pub(super) fn next_number(&self) -> u32 {
+        self.front_number.wrapping_add(self.queue.len() as u32)
+    }
+
+    pub(super) fn front(&self) -> Option<&Queued> {
+        self.queue.front()
+    }
+
+    /// Cuts `len` bytes off the first message. With its first piece it gets its sequence number.
+    pub(super) fn cut(&mut self, len: usize, format: DataFormat) -> Option<Piece> {
+        let message = self.queue.front_mut()?;
+        let is_last = len >= message.data.len();
+        let is_first = message.begun.is_none();
+        let begun = match message.begun {
+            Some(begun) => begun,
+            None => {
+                let next = match (message.is_unordered, format) {
+                    // RFC 9260 §3.3.1: the SSN of unordered DATA means nothing.
+                    (true, DataFormat::Plain) => &mut 0,
+                    (true, DataFormat::Interleaved) => &mut self.next_unordered,
+                    (false, _) => &mut self.next_ordered,
+                };
+                let sequence = *next;
+                *next = next.wrapping_add(1) & if format == DataFormat::Plain { 0xffff } else { u32::MAX };
+                Begun { sequence, fsn: 0, total: if is_last { 0 } else { message.data.len() } }
+            }
+        };
+        message.begun = Some(Begun { fsn: begun.fsn.wrapping_add(1), ..begun });
+        let payload = if is_last { std::mem::take(&mut message.data) } else { message.data.split_to(len) };
+        let mut piece = Piece {
+            payload,
+            ppid: message.ppid,
+            policy: message.policy,
+            begun,
+            is_unordered: message.is_unordered,
+            is_control: message.is_control,
+            is_first,
+            is_last,
+            removed: 0,
+        };
+        self.buffered -= if piece.is_control { 0 } else { len };
+        if is_last {
+            piece.removed = self.pop_front();
+        }
+        self.outstanding += 1;
+        Some(piece)
+    }
+
+    /// Removes the first message, and says how many entries left with it.
+    fn pop_front(&mut self) -> usize {
+        let before = self.queue.len();
+        self.drop_front();
+        self.trim();
+        before - self.queue.len()
+    }
+
+    /// Gives the message `number` up. With it, how many entries left the queue.
+    fn give_up(&mut self, number: u32) -> Option<(Queued, usize)> {
+        let at = number.wrapping_sub(self.front_number) as usize;
+        let entry = self.queue.get_mut(at).filter(|m| !m.data.is_empty())?;
+        let message = Queued { data: std::mem::take(&mut entry.data), ..*entry };
+        entry.begun = None;
+        self.buffered -= if message.is_control { 0 } else { message.data.len() };
+        let before = self.queue.len();
+        self.trim();
+        Some((message, before - self.queue.len()))
+    }
+
+    fn drop_front(&mut self) {
+        if self.queue.pop_front().is_some() {
+            self.front_number = self.front_number.wrapping_add(1);
+        }
+    }
+
+    fn trim(&mut self) {
+        while self.queue.front().is_some_and(|m| m.data.is_empty()) {
+            self.drop_front();
+        }
+        while self.queue.back().is_some_and(|m| m.data.is_empty()) {
+            self.queue.pop_back();
+        }
+    }
 }
 
 /// All outgoing streams, and the order of their turns.
@@ -98,9 +207,92 @@ pub(super) struct Queues {
     /// Virtual time of the stream served last: a stream that wakes up starts from here, without a credit for
     /// the time that it slept.
     virtual_now: u64,
+    /// Streams whose next message must not begin before another one ends, longest wait first.
+    deferred: VecDeque<StreamId>,
+    /// Bytes of the messages that were begun and not sent to their end.
+    begun_bytes: usize,
+    /// What may be begun at a time.
+    begun_limit: usize,
+    /// Entries in all queues.
+    entries: usize,
 }
 
 impl Queues {
+    /// The peer can hold so much of messages that are not complete.
+    pub(super) fn set_begun_limit(&mut self, bytes: usize) {
+        self.begun_limit = bytes;
+    }
+
+    /// How long a message may be that takes several chunks and begins now.
+    pub(super) fn room_to_begin(&self) -> usize {
+        match self.begun_bytes {
+            0 => usize::MAX,
+            begun => self.begun_limit.saturating_sub(begun),
+        }
+    }
+
+    /// A message that takes several chunks was begun.
+    pub(super) fn on_begun(&mut self, total: usize) {
+        self.begun_bytes += total;
+    }
+
+    /// The current stream may not begin its message: it waits until others end.
+    pub(super) fn defer(&mut self) {
+        self.deferred.extend(self.current.take());
+    }
+
+    /// A message that was begun has ended: those that waited for it may take turns again.
+    pub(super) fn on_ended(&mut self, total: usize) {
+        self.begun_bytes -= total;
+        let mut planned = 0;
+        while let Some(&stream) = self.deferred.front() {
+            let Some(outbound) = self.streams.get_mut(stream) else {
+                self.deferred.pop_front();
+                continue;
+            };
+            let next = outbound.queue.front().map_or(0, |m| m.data.len());
+            if planned + self.begun_bytes > 0 && planned + self.begun_bytes + next > self.begun_limit {
+                break;
+            }
+            planned += next;
+            self.deferred.pop_front();
+            self.arrivals += 1;
+            self.waiting.push(Reverse((outbound.virtual_time, self.arrivals, stream)));
+        }
+    }
+
+    /// Entries left a queue.
+    pub(super) fn on_removed(&mut self, entries: usize) {
+        self.entries -= entries;
+    }
+
+    /// Gives a message up that waits, whole or in part. With it, how many entries left its queue.
+    pub(super) fn give_up(&mut self, stream: StreamId, number: u32) -> Option<(Queued, usize)> {
+        let (message, removed) = self.streams.get_mut(stream)?.give_up(number)?;
+        self.entries -= removed;
+        if let Some(begun) = message.begun {
+            self.on_ended(begun.total);
+            // With plain DATA it had kept the turn.
+            if self.current == Some(stream) {
+                self.charge(0, false);
+            }
+        }
+        Some((message, removed))
+    }
+
+    /// The peer started anew: numbers begin at zero, and what was begun cannot be finished. Gives that up.
+    pub(super) fn on_restart(&mut self) -> Vec<(Queued, usize)> {
+        let mut cut = Vec::new();
+        for (stream, outbound) in self.streams.iter_mut() {
+            outbound.outstanding = 0;
+            outbound.next_ordered = 0;
+            outbound.next_unordered = 0;
+            if outbound.queue.front().is_some_and(|m| m.begun.is_some()) {
+                cut.push((stream, outbound.front_number));
+            }
+        }
+        cut.into_iter().filter_map(|(stream, number)| self.give_up(stream, number)).collect()
+    }
     pub(super) fn stream(&self, stream: StreamId) -> Option<&Outbound> {
         self.streams.get(stream)
     }
@@ -125,6 +317,7 @@ impl Queues {
         let Some(outbound) = self.streams.get_mut(stream) else { return };
         outbound.buffered += if message.is_control { 0 } else { message.data.len() };
         outbound.queue.push_back(message);
+        self.entries += 1;
         if !outbound.is_scheduled {
             outbound.is_scheduled = true;
             outbound.virtual_time = outbound.virtual_time.max(self.virtual_now);
@@ -167,7 +360,12 @@ impl Queues {
         let Some(stream) = self.current else { return };
         let Some(outbound) = self.streams.get_mut(stream) else { return };
         outbound.virtual_time += bytes as u64 * SCALE / u64::from(outbound.weight);
-        if keep || self.waiting.is_empty() {
+        if keep {
+            return;
+        }
+        if self.waiting.is_empty() {
+            // A stream that wakes up now must not make up for the time in which this one was alone.
+            self.virtual_now = self.virtual_now.max(outbound.virtual_time);
             return;
         }
         self.current = None;
@@ -181,8 +379,7 @@ impl Queues {
 
     /// Whether any stream has something to send.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-            && self.current.is_none_or(|s| self.streams.get(s).is_none_or(|o| o.queue.is_empty()))
+        self.entries == 0
     }
 
     /// Forgets a stream that is drained: it starts anew with its next use (RFC 6525 §5.2.3).
@@ -191,7 +388,11 @@ impl Queues {
             outbound.next_ordered = 0;
             outbound.next_unordered = 0;
             outbound.is_held = false;
-            if outbound.is_drained() && !outbound.is_scheduled && self.current != Some(stream) {
+            if outbound.is_drained() && outbound.is_scheduled && self.current == Some(stream) {
+                self.current = None;
+                outbound.is_scheduled = false;
+            }
+            if outbound.is_drained() && !outbound.is_scheduled {
                 self.streams.remove(stream);
             }
         }
@@ -200,10 +401,6 @@ impl Queues {
     #[cfg(test)]
     pub(super) fn stream_count(&self) -> usize {
         self.streams.len()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (StreamId, &mut Outbound)> {
-        self.streams.iter_mut()
     }
 }
 
@@ -225,8 +422,10 @@ mod tests {
         let mut sent = [0; 3];
         for _ in 0..count {
             let Some((stream, outbound)) = queues.turn() else { break };
-            let len = outbound.queue.pop_front().unwrap().data.len();
+            let len = outbound.front().unwrap().data.len();
+            let removed = outbound.pop_front();
             sent[usize::from(stream.0)] += len;
+            queues.on_removed(removed);
             queues.charge(len, false);
         }
         sent
@@ -273,5 +472,36 @@ mod tests {
         queues.restart(StreamId(1));
         assert!(queues.stream(StreamId(1)).is_none());
         assert!(queues.is_empty());
+    }
+
+    #[test]
+    fn a_stream_that_wakes_up_does_not_make_up_for_the_time_another_was_alone() {
+        let mut queues = Queues::default();
+        for _ in 0..1000 {
+            push(&mut queues, 0, 100);
+        }
+        send(&mut queues, 900);
+        for _ in 0..100 {
+            push(&mut queues, 1, 100);
+        }
+        let sent = send(&mut queues, 20);
+        assert!((900..=1100).contains(&sent[0]), "{sent:?}");
+    }
+
+    #[test]
+    fn a_message_is_given_up_wherever_it_stands() {
+        let mut queues = Queues::default();
+        for _ in 0..5 {
+            push(&mut queues, 1, 10);
+        }
+        let mut give_up = |number| queues.give_up(StreamId(1), number).map(|(_, removed)| removed);
+        assert_eq!(give_up(2), Some(0));
+        assert_eq!(give_up(2), None);
+        assert_eq!(give_up(1), Some(0));
+        assert_eq!(give_up(4), Some(1));
+        assert_eq!(give_up(0), Some(3));
+        assert_eq!(give_up(3), Some(1));
+        assert!(queues.is_empty());
+        assert_eq!(queues.stream(StreamId(1)).map(|o| o.buffered), Some(0));
     }
 }
