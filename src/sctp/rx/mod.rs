@@ -68,8 +68,9 @@ struct Inbound {
 impl Inbound {
     fn new() -> Self {
         Inbound {
-            next: 0,
-            highest_unordered: 0,
+            // Not zero, so that there are numbers before the first one.
+            next: 1 << 32,
+            highest_unordered: 1 << 32,
             unordered_floor: 0,
             ordered: Runs::default(),
             unordered: Runs::default(),
@@ -178,9 +179,7 @@ impl Receiver {
         self.tracker.mark(chunk.tsn);
         self.cumulative = unwrap(self.cumulative, self.tracker.cumulative().0);
         if self.streams.get_or_insert(chunk.stream, limit, Inbound::new).is_none() {
-            // RFC 9260 §6.5: the TSN counts as received, the data is discarded.
-            self.dropped += 1;
-            return Ok(());
+            return Err(Violation("too many streams in use"));
         }
         if chunk.unordered { self.on_unordered(chunk) } else { self.on_ordered(chunk) }
     }
@@ -396,7 +395,7 @@ impl Receiver {
             let last = unwrap(inbound.highest_unordered, skip.ssn_or_mid);
             inbound.highest_unordered = inbound.highest_unordered.max(last);
             inbound.unordered_floor = inbound.unordered_floor.max(last + 1);
-            self.held -= inbound.unordered.drop_where(|(message, _), _| message <= last);
+            self.held -= inbound.unordered.drop_messages(last);
             return;
         }
         let last = match self.numbering {
@@ -414,8 +413,7 @@ impl Receiver {
                 Some(message) if message <= last => {
                     inbound.next = message.max(next);
                     complete.extend(inbound.ordered.take_complete(inbound.next));
-                    let gone = inbound.next;
-                    self.held -= inbound.ordered.drop_where(|(message, _), _| message <= gone);
+                    self.held -= inbound.ordered.drop_messages(inbound.next);
                     inbound.next += 1;
                 }
                 _ => inbound.next = last + 1,
@@ -435,11 +433,10 @@ impl Receiver {
     /// FORWARD-TSN names no unordered messages: their fragments go by TSN.
     fn drop_unordered_up_to(&mut self, last: u64) {
         for (_, inbound) in self.streams.iter_mut() {
-            if !inbound.unordered.is_empty() {
-                // A run that begins right behind, but not with a first fragment, lost its beginning.
-                let is_gone = |index: u64, run: &Run| index <= last || (index == last + 1 && !run.is_first);
-                self.held -= inbound.unordered.drop_where(|(_, index), run| is_gone(index, run));
-            }
+            // A run that begins right behind, but not with a first fragment, lost its beginning.
+            self.held -= inbound
+                .unordered
+                .drop_front_while(|(_, index), run| index <= last || (index == last + 1 && !run.is_first));
         }
     }
 
@@ -456,8 +453,8 @@ impl Receiver {
 
     fn reset(&mut self, stream: StreamId) {
         if let Some(mut inbound) = self.streams.remove(stream) {
-            self.held -= inbound.ordered.drop_where(|_, _| true);
-            self.held -= inbound.unordered.drop_where(|_, _| true);
+            self.held -= inbound.ordered.drop_front_while(|_, _| true);
+            self.held -= inbound.unordered.drop_front_while(|_, _| true);
         }
         self.events.push_back(Event::IncomingReset(stream));
     }

@@ -235,15 +235,18 @@ impl Runs {
         })
     }
 
-    /// Drops everything that `gone` says, and tells what it had cost.
-    pub(super) fn drop_where(&mut self, gone: impl Fn(Place, &Run) -> bool) -> usize {
+    /// Drops runs from the front as long as `gone` says so, and tells what they had cost.
+    pub(super) fn drop_front_while(&mut self, gone: impl Fn(Place, &Run) -> bool) -> usize {
         let mut freed = 0;
-        self.runs.retain(|&place, run| {
-            let keep = !gone(place, run);
-            freed += if keep { 0 } else { run.cost() };
-            keep
-        });
+        while let Some(entry) = self.runs.first_entry().filter(|e| gone(*e.key(), e.get())) {
+            freed += entry.remove().cost();
+        }
         freed
+    }
+
+    /// Drops the messages up to `last`, and tells what they had cost.
+    pub(super) fn drop_messages(&mut self, last: u64) -> usize {
+        self.drop_front_while(|(message, _), _| message <= last)
     }
 
     /// Whether a run ends right before `place`, so that a fragment there would continue it.

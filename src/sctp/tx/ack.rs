@@ -6,25 +6,23 @@ impl Recovery {
     /// Chunks whose being sent again is watched; a recovery that sends more of them was surely needed.
     const WATCHED: usize = 64;
 
-    fn new(exit: Serial32) -> Self {
-        Recovery { exit, resent: Vec::new(), is_watched: true, needless: 0 }
+    fn new(exit: Serial32, may_grow: bool) -> Self {
+        Recovery { exit, is_over: false, may_grow, lost: 0, resent: Vec::new(), is_watched: true }
     }
 
     pub(super) fn on_resent(&mut self, tsn: Serial32) {
         if self.resent.len() >= Self::WATCHED {
             self.is_watched = false;
-        } else {
+        } else if self.is_watched {
             self.resent.push(tsn);
         }
     }
 
-    /// The peer got a chunk twice. True when all that was sent again since the loss had not been lost at all.
-    fn on_duplicate(&mut self, tsn: Serial32) -> bool {
-        if let Some(at) = self.resent.iter().position(|&t| t == tsn) {
-            self.resent.swap_remove(at);
-            self.needless += 1;
-        }
-        self.is_watched && self.needless > 0 && self.resent.is_empty()
+    /// So many chunks had not been lost. True when that was the last of them.
+    fn on_false_losses(&mut self, count: u32) -> bool {
+        let had_any = self.lost > 0;
+        self.lost = self.lost.saturating_sub(count);
+        self.is_watched && had_any && self.lost == 0
     }
 }
 
@@ -33,6 +31,8 @@ impl Recovery {
 struct Tally {
     bytes: usize,
     chunks: usize,
+    /// Chunks that counted as lost and were not sent again.
+    false_losses: u32,
     /// When the newest chunk that was sent only once had left: gives the round-trip time.
     sent_at: Option<Instant>,
 }
@@ -61,15 +61,16 @@ impl Sender {
         } else if self.is_window_probe && self.peer_room() >= self.max_payload {
             self.on_window_opened();
         }
-        for tsn in duplicates {
-            self.on_duplicate(tsn);
+        self.on_duplicates(duplicates);
+        if tally.false_losses > 0 {
+            self.on_false_losses(tally.false_losses);
         }
         if let Some(sent_at) = tally.sent_at {
             self.latest_rtt = now.saturating_duration_since(sent_at);
             self.rtt.on_sample(self.latest_rtt);
         }
-        if self.recovery.as_ref().is_some_and(|r| !cumulative.is_before(r.exit)) {
-            self.recovery = None;
+        if let Some(recovery) = &mut self.recovery {
+            recovery.is_over |= !cumulative.is_before(recovery.exit);
         }
         self.detect_losses(now);
         if tally.chunks > 0 {
@@ -96,9 +97,10 @@ impl Sender {
         let arrival = Arrival { now, min_rtt: self.rtt.minimum() };
         let mut tally = Tally::default();
         let Sender { outstanding, policies, queues, events, .. } = self;
-        let mut on_acked = |item: &Item| {
+        let mut on_acked = |item: &Item, was: ItemState| {
             tally.bytes += item.payload.len();
             tally.chunks += 1;
+            tally.false_losses += u32::from(was == ItemState::Lost && item.transmissions == 1);
             if item.transmissions == 1 {
                 tally.sent_at = tally.sent_at.max(Some(item.sent_at));
             }
@@ -109,11 +111,7 @@ impl Sender {
                 events.extend(policies.on_acked(policy));
             }
         };
-        outstanding.acknowledge(arrival, cumulative, |item, newly| {
-            if newly == Newly::Acked {
-                on_acked(item);
-            }
-        });
+        outstanding.acknowledge(arrival, cumulative, &mut on_acked);
         outstanding.acknowledge_gaps(arrival, gaps, &mut on_acked);
         tally
     }
@@ -123,7 +121,7 @@ impl Sender {
         if is_new_round {
             self.round_end = self.last_tsn();
         }
-        if self.recovery.is_some() {
+        if self.recovery.as_ref().is_some_and(|recovery| !recovery.is_over && !recovery.may_grow) {
             return;
         }
         let window = self.congestion.window();
@@ -142,16 +140,22 @@ impl Sender {
         });
     }
 
-    /// A chunk arrived twice: either the network did that, or it was sent again for nothing.
-    fn on_duplicate(&mut self, tsn: Serial32) {
-        let Some(recovery) = &mut self.recovery else { return };
-        let before = recovery.needless;
-        let undo = recovery.on_duplicate(tsn);
-        if recovery.needless > before {
-            // RFC 8985 §6.2 step 4: the path reorders more than was thought.
-            self.reordering_quarters = (self.reordering_quarters + 1).min(16);
+    /// Chunks arrived twice: either the network did that, or they were sent again for nothing.
+    fn on_duplicates(&mut self, duplicates: impl Iterator<Item = Serial32>) {
+        for tsn in duplicates {
+            let Some(recovery) = &mut self.recovery else { return };
+            if let Some(at) = recovery.resent.iter().position(|&t| t == tsn) {
+                recovery.resent.swap_remove(at);
+                self.on_false_losses(1);
+            }
         }
-        if undo {
+    }
+
+    /// So many chunks were taken for lost and had only been late.
+    fn on_false_losses(&mut self, count: u32) {
+        // RFC 8985 §6.2 step 4: the path reorders more than was thought.
+        self.reordering_quarters = (self.reordering_quarters + 1).min(16);
+        if self.recovery.as_mut().is_some_and(|recovery| recovery.on_false_losses(count)) {
             self.congestion.undo();
             self.recovery = None;
             self.stats.losses_undone += 1;
@@ -175,11 +179,20 @@ impl Sender {
             Some(at) => self.timers.reordering.arm(at),
             None => self.timers.reordering.cancel(),
         }
-        if lost > 0 && self.recovery.is_none() {
-            self.recovery = Some(Recovery::new(exit));
-            self.congestion.on_loss(now);
+        if lost > 0 {
+            if self.recovery.as_ref().is_none_or(|recovery| recovery.is_over) {
+                self.recovery = Some(Recovery::new(exit, false));
+                self.congestion.on_loss(now);
+            }
+            self.note_lost(lost);
         }
         hopeless.into_iter().for_each(|policy| self.abandon(now, policy));
+    }
+
+    fn note_lost(&mut self, count: u32) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.lost = recovery.lost.saturating_add(count);
+        }
     }
 
     /// The window was closed when the last chunk left, and is open now: whether that chunk was dropped need not be
@@ -325,9 +338,10 @@ impl Sender {
         self.may_probe = true;
         if self.queues.is_empty() || self.peer_room() < self.max_payload {
             let policies = &self.policies;
-            self.outstanding.lose_last(|item| {
+            let is_probed = self.outstanding.lose_last(|item| {
                 item.policy.is_none_or(|policy| policies.may_resend(policy, item.transmissions))
             });
+            self.note_lost(u32::from(is_probed));
         }
     }
 
@@ -344,10 +358,12 @@ impl Sender {
         }
         self.rtt.on_timeout();
         let exit = self.last_tsn();
-        self.recovery = Some(Recovery::new(exit));
+        self.recovery = Some(Recovery::new(exit, true));
+        let mut lost = 0;
         let mut hopeless = Vec::new();
         let (policies, queues) = (&self.policies, &mut self.queues);
         self.outstanding.lose_all(|item, taken| {
+            lost += 1;
             hopeless.extend(item.policy.filter(|&p| !policies.may_resend(p, item.transmissions)));
             if taken == Taken::Back
                 && let Some(outbound) = queues.stream_mut(item.stream)
@@ -356,6 +372,7 @@ impl Sender {
             }
         });
         hopeless.into_iter().for_each(|policy| self.abandon(now, policy));
+        self.note_lost(lost);
         self.has_probed = true;
         self.may_probe = true;
         self.forward_due = self.outstanding.forward_point().is_some();

@@ -30,7 +30,7 @@ use super::chunk::data::{DataChunk, DataFormat};
 use super::config::Config;
 use super::types::{Event, Reliability, SendError, SendOptions};
 use congestion::{Acked, Controller};
-use outstanding::{Arrival, Item, ItemState, Newly, Outstanding, Taken};
+use outstanding::{Arrival, Item, ItemState, Outstanding, Taken};
 use pacer::{Pacer, Rate};
 use policy::Policies;
 use queue::{Piece, Queued, Queues};
@@ -87,17 +87,21 @@ struct Timers {
     lifetime: Timer,
 }
 
-/// A window that was lost from, to see whether it was (RFC 9260 §7.2.4: fast recovery).
+/// A window that was lost from (RFC 9260 §7.2.4: fast recovery), and whether it really was: kept until the next one, since
+/// the news that a chunk had only been late comes a round trip after it was sent again.
 #[derive(Debug)]
 struct Recovery {
     /// It ends when this TSN is acknowledged.
     exit: Serial32,
-    /// Chunks sent again since it began, and not reported as duplicates.
+    is_over: bool,
+    /// Whether the window may grow meanwhile: after a time-out it begins again from the bottom.
+    may_grow: bool,
+    /// Chunks that were taken for lost and not yet seen to have arrived all the same.
+    lost: u32,
+    /// Those of them that were sent again: a report of a duplicate shows that it was for nothing.
     resent: Vec<Serial32>,
     /// Whether `resent` knows all of them.
     is_watched: bool,
-    /// How many the peer says it had already.
-    needless: u32,
 }
 
 /// The sending half of an association.

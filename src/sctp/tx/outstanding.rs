@@ -219,13 +219,12 @@ impl Outstanding {
         self.sent.push_back(Sent { tsn, transmission });
     }
 
-    /// Everything up to `cumulative` arrived. Hands the items that leave to `each`, the newly acknowledged ones
-    /// marked so.
+    /// Everything up to `cumulative` arrived. Hands what was not known of before to `each`, with its state until now.
     pub(super) fn acknowledge(
         &mut self,
         arrival: Arrival,
         cumulative: Serial32,
-        mut each: impl FnMut(&Item, Newly),
+        each: &mut impl FnMut(&Item, ItemState),
     ) {
         while self.first.distance_to(cumulative) >= 0 {
             let Some(item) = self.items.pop_front() else { return };
@@ -233,16 +232,12 @@ impl Outstanding {
             self.first = tsn.next();
             self.settled = self.settled.saturating_sub(1);
             self.last_given_up = self.last_given_up.and_then(|offset| offset.checked_sub(1));
-            let newly = match item.state {
-                ItemState::InFlight | ItemState::Lost => {
-                    self.leave_flight(item.state, item.payload.len());
-                    self.unacked_bytes -= item.payload.len();
-                    self.note_newest(arrival, tsn, item.sent_at, item.transmissions);
-                    Newly::Acked
-                }
-                ItemState::Acked | ItemState::Abandoned => Newly::Known,
-            };
-            each(&item, newly);
+            if matches!(item.state, ItemState::InFlight | ItemState::Lost) {
+                self.leave_flight(item.state, item.payload.len());
+                self.unacked_bytes -= item.payload.len();
+                self.note_newest(arrival, tsn, item.sent_at, item.transmissions);
+                each(&item, item.state);
+            }
         }
         if self.items.is_empty() {
             self.sent.clear();
@@ -258,7 +253,7 @@ impl Outstanding {
         &mut self,
         arrival: Arrival,
         gaps: impl Iterator<Item = (u16, u16)>,
-        mut each: impl FnMut(&Item),
+        each: &mut impl FnMut(&Item, ItemState),
     ) {
         let cumulative = self.cumulative();
         let known = std::mem::take(&mut self.gaps);
@@ -292,7 +287,7 @@ impl Outstanding {
                     tsn = last.next();
                     continue;
                 }
-                self.acknowledge_one(arrival, tsn, &mut each);
+                self.acknowledge_one(arrival, tsn, each);
                 tsn = tsn.next();
             }
         }
@@ -302,7 +297,7 @@ impl Outstanding {
         self.gaps = merged.ranges;
     }
 
-    fn acknowledge_one(&mut self, arrival: Arrival, tsn: Serial32, each: &mut impl FnMut(&Item)) {
+    fn acknowledge_one(&mut self, arrival: Arrival, tsn: Serial32, each: &mut impl FnMut(&Item, ItemState)) {
         let Some(offset) = self.offset(tsn) else { return };
         let Some(item) = self.items.get_mut(offset) else { return };
         if !matches!(item.state, ItemState::InFlight | ItemState::Lost) {
@@ -315,7 +310,7 @@ impl Outstanding {
         self.unacked_bytes -= len;
         self.note_newest(arrival, tsn, sent_at, transmissions);
         if let Some(item) = self.items.get_mut(offset) {
-            each(item);
+            each(item, was);
             // Its promise has counted it.
             item.policy = None;
         }
@@ -459,15 +454,17 @@ impl Outstanding {
     }
 
     /// The highest chunk that is in flight, for a tail-loss probe (RFC 8985 §7.3).
-    pub(super) fn lose_last(&mut self, may_resend: impl Fn(&Item) -> bool) {
+    pub(super) fn lose_last(&mut self, may_resend: impl Fn(&Item) -> bool) -> bool {
         let last = self.next_tsn().previous();
-        let Some(item) = self.get_mut(last) else { return };
-        if item.state == ItemState::InFlight && may_resend(item) {
-            item.state = ItemState::Lost;
-            let len = item.payload.len();
-            self.leave_flight(ItemState::InFlight, len);
-            self.lost.push_front(last);
+        let Some(item) = self.get_mut(last) else { return false };
+        if item.state != ItemState::InFlight || !may_resend(item) {
+            return false;
         }
+        item.state = ItemState::Lost;
+        let len = item.payload.len();
+        self.leave_flight(ItemState::InFlight, len);
+        self.lost.push_front(last);
+        true
     }
 
     fn give_back(&mut self) {
@@ -520,11 +517,4 @@ impl Merged {
         }
         self.ranges.push((start, end));
     }
-}
-
-/// Whether an item that left the table is news.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Newly {
-    Acked,
-    Known,
 }

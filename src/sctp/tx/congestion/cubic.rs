@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Acked, Controller, INITIAL_PACKETS};
+use super::{Acked, Controller, INITIAL_PACKETS, MIN_PACKETS, MIN_PACKETS_AFTER_TIMEOUT};
 
 /// RFC 9438 §4.6: what a loss leaves of the window.
 const BETA: f64 = 0.7;
@@ -103,7 +103,7 @@ impl Controller for Cubic {
         let cwnd = self.cwnd as f64;
         // RFC 9438 §4.7: a window that shrank since the last loss makes room for others.
         self.w_max = if cwnd < self.w_max { cwnd * (1.0 + BETA) / 2.0 } else { cwnd };
-        self.ssthresh = ((cwnd * BETA) as usize).max(2 * self.packet_size);
+        self.ssthresh = ((cwnd * BETA) as usize).max(MIN_PACKETS * self.packet_size);
         self.cwnd = self.ssthresh;
         self.epoch = None;
     }
@@ -112,8 +112,8 @@ impl Controller for Cubic {
         let before = (self.cwnd, self.ssthresh, self.w_max);
         self.before_loss.get_or_insert(before);
         self.w_max = self.w_max.max(self.cwnd as f64);
-        self.ssthresh = ((self.cwnd as f64 * BETA) as usize).max(2 * self.packet_size);
-        self.cwnd = self.packet_size;
+        self.ssthresh = ((self.cwnd as f64 * BETA) as usize).max(MIN_PACKETS * self.packet_size);
+        self.cwnd = MIN_PACKETS_AFTER_TIMEOUT * self.packet_size;
         self.epoch = None;
     }
 

@@ -15,6 +15,11 @@ pub(crate) use new_reno::NewReno;
 /// packets are what TCP (RFC 6928) and QUIC (RFC 9002 §7.2) use, behind the same paths.
 pub(crate) const INITIAL_PACKETS: usize = 10;
 
+/// What is left of the window at the least, in packets: after a loss, as RFC 9260 §7.2.3 says; and after a time-out, where
+/// it says one. Two packets (RFC 9002 §7.2) let the second tell that the first was lost, without another time-out.
+pub(crate) const MIN_PACKETS: usize = 4;
+pub(crate) const MIN_PACKETS_AFTER_TIMEOUT: usize = 2;
+
 /// What a SACK acknowledged for the first time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Acked {

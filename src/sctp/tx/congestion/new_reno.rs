@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Acked, Controller, INITIAL_PACKETS};
+use super::{Acked, Controller, INITIAL_PACKETS, MIN_PACKETS, MIN_PACKETS_AFTER_TIMEOUT};
 
 /// New Reno for SCTP.
 #[derive(Debug)]
@@ -56,15 +56,15 @@ impl Controller for NewReno {
     fn on_loss(&mut self, _now: Instant) {
         self.before_loss = Some((self.cwnd, self.ssthresh));
         // RFC 9260 §7.2.3
-        self.ssthresh = (self.cwnd / 2).max(4 * self.packet_size);
+        self.ssthresh = (self.cwnd / 2).max(MIN_PACKETS * self.packet_size);
         self.cwnd = self.ssthresh;
         self.partial_bytes_acked = 0;
     }
 
     fn on_timeout(&mut self) {
         self.before_loss.get_or_insert((self.cwnd, self.ssthresh));
-        self.ssthresh = (self.cwnd / 2).max(4 * self.packet_size);
-        self.cwnd = self.packet_size;
+        self.ssthresh = (self.cwnd / 2).max(MIN_PACKETS * self.packet_size);
+        self.cwnd = MIN_PACKETS_AFTER_TIMEOUT * self.packet_size;
         self.partial_bytes_acked = 0;
     }
 
@@ -124,6 +124,6 @@ mod tests {
         assert_eq!(reno.window(), 10_000);
         assert!(reno.is_slow_start());
         reno.on_timeout();
-        assert_eq!(reno.window(), 1000);
+        assert_eq!(reno.window(), 2000);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::sctp::types::MessageId;
-use sim::{Dice, MTU, Pair};
+use sim::{Dice, Pair};
 
 const SECOND: Duration = Duration::from_secs(1);
 const FORMATS: [DataFormat; 2] = [DataFormat::Plain, DataFormat::Interleaved];
@@ -124,7 +124,8 @@ fn over_a_bad_network(seed: u64, format: DataFormat, partial: bool, change: impl
     pair.links(&change);
     let (mut ledger, mut dice) = (Ledger::default(), Dice(seed ^ 77));
     send_some(&mut pair, &mut ledger, &mut dice, partial);
-    pair.run_until_drained(600 * SECOND);
+    let took = pair.run_until_drained(600 * SECOND);
+    println!("{format:?} {seed}: {took:?} {:?}", pair.ends[0].tx.stats);
     ledger.check(&pair);
 }
 
@@ -294,6 +295,7 @@ fn throughput(congestion: crate::sctp::config::Congestion, change: impl Fn(&mut 
             bytes += pair.ends[1].received.len() * 16_384;
         }
         pair.ends[1].received.clear();
+        if std::env::var("TRACE").is_ok() { let tx = &pair.ends[0].tx; println!("{:?} cwnd {} flight {} rtt {:?} min {:?} q {} slow {} room {} {:?} t {:?}", pair.elapsed(), tx.congestion_window(), tx.flight_bytes(), tx.smoothed_rtt(), tx.rtt.minimum(), tx.reordering_quarters, tx.congestion.is_slow_start(), tx.peer_room(), tx.stats, tx.recovery); }
     }
     let tx = &pair.ends[0].tx;
     println!("{congestion:?}: {} bytes, {:?}, cwnd {}", bytes, tx.stats, tx.congestion_window());

@@ -47,7 +47,7 @@ impl Dice {
 pub(crate) struct Link {
     pub(crate) delay: Duration,
     pub(crate) loss: u64,
-    /// Chance that a packet starts a burst, and how many packets that burst takes.
+    /// Chance that a packet starts a burst of loss, and how many milliseconds that lasts at the most.
     pub(crate) burst: (u64, u64),
     pub(crate) reorder: u64,
     /// How much later a reordered packet comes at the most.
@@ -57,7 +57,7 @@ pub(crate) struct Link {
     pub(crate) rate: Option<(u64, u64)>,
     pub(crate) is_down: bool,
     free_at: Option<Instant>,
-    in_burst: u64,
+    burst_until: Option<Instant>,
 }
 
 impl Default for Link {
@@ -72,7 +72,7 @@ impl Default for Link {
             rate: None,
             is_down: false,
             free_at: None,
-            in_burst: 0,
+            burst_until: None,
         }
     }
 }
@@ -80,12 +80,10 @@ impl Default for Link {
 impl Link {
     /// When a packet that leaves now arrives; empty when it is lost, two times when it is doubled.
     fn carry(&mut self, now: Instant, len: usize, dice: &mut Dice) -> Vec<Instant> {
-        if self.in_burst > 0 {
-            self.in_burst -= 1;
-            return Vec::new();
-        }
         if dice.chance(self.burst.0) {
-            self.in_burst = dice.below(self.burst.1);
+            self.burst_until = Some(now + Duration::from_millis(dice.below(self.burst.1)));
+        }
+        if self.burst_until.is_some_and(|end| now <= end) {
             return Vec::new();
         }
         if self.is_down || dice.chance(self.loss) {
@@ -321,12 +319,21 @@ impl Pair {
             moved = self.step(limit);
         }
         for (i, end) in self.ends.iter().enumerate() {
-            assert!(end.tx.is_drained(), "end {i} is not drained after {most:?}: {:#?}", end.tx);
+            let tx = &end.tx;
+            assert!(
+                tx.is_drained(),
+                "end {i} is not drained after {most:?}: {} bytes, {:?}, cwnd {}, rto {:?}, peer window {}",
+                tx.buffered(),
+                tx.stats,
+                tx.congestion_window(),
+                tx.rto(),
+                tx.peer_window,
+            );
         }
         let took = self.now - from;
         self.run_for(Duration::from_secs(1));
         for end in &self.ends {
-            assert_eq!(end.next_timeout(), None, "a timer is left: {:?}", end.tx);
+            assert_eq!(end.next_timeout(), None, "a timer is left: {:?}", end.tx.timers);
             assert_eq!(end.violations, 0);
         }
         took
