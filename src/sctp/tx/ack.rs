@@ -65,7 +65,9 @@ impl Sender {
         if tally.false_losses > 0 {
             self.on_false_losses(tally.false_losses);
         }
-        if let Some(sent_at) = tally.sent_at {
+        // Only what was sent last tells the time: a SACK has room for so many gaps, so others may have arrived long ago.
+        let newest = self.outstanding.newest_arrival();
+        if let Some(sent_at) = tally.sent_at.filter(|at| newest.is_none_or(|newest| *at >= newest)) {
             self.latest_rtt = now.saturating_duration_since(sent_at);
             self.rtt.on_sample(self.latest_rtt);
         }
@@ -73,6 +75,11 @@ impl Sender {
             recovery.is_over |= !cumulative.is_before(recovery.exit);
         }
         self.detect_losses(now);
+        if tally.chunks == 0 && self.outstanding.next_lost().is_some() {
+            // RFC 9260 §7.2.4: a SACK without news still says that a packet left the network, so one may enter. Gaps that
+            // find no room in the SACK count as in flight, and would keep the window closed.
+            self.may_probe = true;
+        }
         if tally.chunks > 0 {
             self.grow(now, cumulative, flight_before, &tally);
             self.rtt.on_progress();

@@ -197,6 +197,11 @@ impl Outstanding {
         usize::try_from(distance).is_ok_and(|d| d <= self.items.len())
     }
 
+    /// When the newest transmission had left that is known to have arrived.
+    pub(super) fn newest_arrival(&self) -> Option<Instant> {
+        self.rack.map(|rack| rack.sent_at)
+    }
+
     /// The next chunk to be sent again, if any.
     pub(super) fn next_lost(&mut self) -> Option<Serial32> {
         while let Some(&tsn) = self.lost.front() {
