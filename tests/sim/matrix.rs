@@ -81,7 +81,7 @@ impl Matrix {
     /// The two directions of a seed: alike for even seeds, of two rows for odd ones.
     pub fn both_ways(&self, seed: u64) -> (Link, Link) {
         let there = self.cell(seed);
-        let back = if seed % 2 == 0 { there.clone() } else { self.cell(Random::new(seed).u64()) };
+        let back = if seed.is_multiple_of(2) { there.clone() } else { self.cell(Random::new(seed).u64()) };
         (there, back)
     }
 }
