@@ -254,6 +254,7 @@ impl Association {
         }
         self.meet(parsed.offer, First::Yes);
         self.establish(now);
+        self.settle(now);
         Ok(())
     }
 

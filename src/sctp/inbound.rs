@@ -12,6 +12,7 @@ use super::chunk::parameter::Unknown;
 use super::chunk::sack::Sack;
 use super::chunk::{CHUNK_HEADER_LEN, Chunks, RawChunk, emit_chunk, kind};
 use super::packet::{HEADER_LEN, Header, is_intact};
+use super::tx::SackOutcome;
 use super::types::CloseReason;
 use crate::packet::Ecn;
 use crate::wire::Malformed;
@@ -53,7 +54,7 @@ impl Association {
                 if self.sender.timeouts_in_a_row() >= 2 {
                     self.sender.on_sign_of_life(now);
                 }
-                self.handle_chunks(now, &packet);
+                self.handle_chunks(now, header.tag, &packet);
             }
             Verdict::OutOfTheBlue => self.answer_out_of_the_blue(&header, &packet),
             Verdict::Foreign => self.stats.packets_foreign += 1,
@@ -113,12 +114,12 @@ impl Association {
         }
     }
 
-    fn handle_chunks(&mut self, now: Instant, packet: &Bytes) {
+    fn handle_chunks(&mut self, now: Instant, tag: u32, packet: &Bytes) {
         let mut chunks = Chunks::new(packet, HEADER_LEN);
         let mut reported = false;
         while let Some(chunk) = chunks.next() {
             let flow = match chunk {
-                Ok(chunk) => self.on_chunk(now, packet, &chunk, &mut reported),
+                Ok(chunk) => self.on_chunk(now, tag, packet, &chunk, &mut reported),
                 Err(malformed) => Err(malformed),
             };
             match flow {
@@ -140,6 +141,7 @@ impl Association {
     fn on_chunk(
         &mut self,
         now: Instant,
+        tag: u32,
         packet: &Bytes,
         chunk: &RawChunk<'_>,
         reported: &mut bool,
@@ -150,7 +152,9 @@ impl Association {
             kind::I_DATA if self.offer.extensions.interleaving => {
                 return self.on_data(now, DataFormat::Interleaved, packet, chunk);
             }
-            kind::INIT => return self.on_init(now, chunk.value),
+            // RFC 9260 §8.5.1 A: with tag 0, and then it is alone; bundled with anything it is dropped.
+            kind::INIT if tag == 0 => return self.on_init(now, chunk.value),
+            kind::INIT => return Ok(Flow::Stop),
             kind::INIT_ACK => return self.on_init_ack(chunk.value),
             kind::COOKIE_ECHO => return self.on_cookie_echo(now, packet, chunk),
             kind::COOKIE_ACK => self.on_cookie_ack(now),
@@ -159,6 +163,9 @@ impl Association {
                 if let Some(rtt) = self.heartbeat.on_ack(now, chunk.value) {
                     self.sender.on_rtt(rtt);
                 }
+            }
+            kind::ABORT | kind::SHUTDOWN_COMPLETE if !self.is_for_us(tag, chunk.flags) => {
+                return Ok(Flow::Stop);
             }
             kind::ABORT => return Ok(self.on_abort(chunk.value)),
             kind::ERROR => self.on_error(chunk.value),
@@ -173,6 +180,14 @@ impl Association {
             _ => return Ok(self.on_unknown(packet, chunk, reported)),
         }
         Ok(Flow::Continue)
+    }
+
+    /// RFC 9260 §8.5.1 B and C: our tag, or the peer's own sent back to us.
+    fn is_for_us(&self, tag: u32, flags: u8) -> bool {
+        match flags & TAG_REFLECTED {
+            0 => tag == self.offer.tag,
+            _ => self.peer.is_some_and(|peer| peer.tag == tag),
+        }
     }
 
     #[inline]
@@ -234,7 +249,11 @@ impl Association {
         if !matches!(self.state, State::Closed | State::CookieWait { .. }) {
             self.peer_window = sack.a_rwnd;
             let gaps = sack.gaps().map(|gap| (gap.start, gap.end));
-            self.sender.on_sack(now, sack.cumulative_tsn, sack.a_rwnd, gaps, sack.duplicates());
+            let outcome = self.sender.on_sack(now, sack.cumulative_tsn, sack.a_rwnd, gaps, sack.duplicates());
+            // What rode with COOKIE ECHO has arrived, so the cookie has: its COOKIE ACK is late or lost.
+            if outcome == SackOutcome::Progress && matches!(self.state, State::CookieEchoed { .. }) {
+                self.establish(now);
+            }
         }
         Ok(())
     }

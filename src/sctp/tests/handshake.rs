@@ -215,3 +215,24 @@ fn an_idle_association_does_nothing() {
     assert_eq!(net.a.association.next_timeout(), None);
     assert_eq!(net.b.association.next_timeout(), None);
 }
+
+#[test]
+fn a_lost_cookie_ack_does_not_hold_up_data() {
+    let mut net = Net::plain(14);
+    net.send(End::A, 0, "hello", SendOptions::default());
+    net.a.association.connect(net.now, Some(50 * MS));
+    net.run_for(60 * MS);
+    let echo = net.a.sent[1].clone();
+    net.b.association.handle_packet(net.now, echo, Ecn::NotEct);
+    let mut ack = BytesMut::new();
+    assert!(net.b.association.poll_packet(net.now, &mut ack));
+    // Of COOKIE ACK and SACK, only the SACK arrives; it proves as much.
+    let sack = [&ack[..12], &ack[16..]].concat();
+    net.a.association.handle_packet(net.now, sack.into(), Ecn::NotEct);
+    assert!(net.a.association.is_established());
+}
+
+#[test]
+fn an_association_is_small() {
+    assert!(size_of::<Association>() <= 2304, "{} bytes", size_of::<Association>());
+}

@@ -167,6 +167,24 @@ fn foreign_tags_are_dropped() {
 }
 
 #[test]
+fn reflected_and_bundled_chunks_must_fit_their_tag() {
+    // RFC 9260 §8.5.1 A, B, C.
+    let mut net = Net::connected(Config::default(), Link::default(), 11);
+    let packet = forge(&mut net, End::A, |w| emit_chunk(w, kind::ABORT, 1, |_| {}));
+    hit(&mut net, End::A, packet);
+    let init = net.b.association.local_init();
+    let packet = forge(&mut net, End::A, |w| {
+        emit_chunk(w, kind::COOKIE_ACK, 0, |_| {});
+        w.slice(&init);
+    });
+    let sent = net.a.sent.len();
+    hit(&mut net, End::A, packet);
+    net.flush();
+    assert_eq!(net.a.sent.len(), sent);
+    is_alive(&mut net);
+}
+
+#[test]
 fn a_message_that_never_ends_is_bounded() {
     // HARDENING R38: memory stays within the window and a quarter, overhead counted.
     for size in [1, 1000] {

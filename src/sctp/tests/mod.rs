@@ -157,6 +157,10 @@ impl Net {
                 side.closed = side.closed.take().or(side.association.take_closed());
                 if !side.association.poll_packet(now, &mut packet) {
                     assert!(packet.is_empty(), "nothing was sent, and yet something was written");
+                    // Polling again without new input yields nothing, and the same timeout.
+                    let before = side.association.next_timeout();
+                    assert!(!side.association.poll_packet(now, &mut packet));
+                    assert_eq!(side.association.next_timeout(), before);
                     break;
                 }
                 assert!(packet.len() <= side.association.config.mtu, "packet of {} bytes", packet.len());
