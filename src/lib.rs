@@ -9,6 +9,7 @@ pub mod dtls;
 mod endpoint;
 mod event;
 pub mod ice;
+pub mod mdns;
 pub mod packet;
 pub mod payload;
 pub mod rng;
@@ -21,6 +22,7 @@ pub mod srtp;
 mod stats;
 pub mod stun;
 pub mod time;
+pub mod turn;
 pub mod types;
 pub mod wire;
 

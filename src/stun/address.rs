@@ -28,7 +28,7 @@ pub(super) fn parse(value: &[u8]) -> Result<SocketAddr, Malformed> {
 }
 
 /// Reads an address that was combined with the cookie and the transaction id: XOR-MAPPED-ADDRESS and its kin.
-pub(super) fn parse_xor(value: &[u8], transaction: TransactionId) -> Result<SocketAddr, Malformed> {
+pub fn parse_xor(value: &[u8], transaction: TransactionId) -> Result<SocketAddr, Malformed> {
     parse(value).map(|address| xor(address, transaction))
 }
 
@@ -56,7 +56,7 @@ pub(super) fn emit_xor(w: &mut Writer<'_>, address: SocketAddr, transaction: Tra
 
 /// RFC 8489 §14.2: the port with the cookie's upper half, IPv4 with the cookie, IPv6 with cookie and id.
 /// It undoes itself.
-fn xor(address: SocketAddr, transaction: TransactionId) -> SocketAddr {
+pub fn xor(address: SocketAddr, transaction: TransactionId) -> SocketAddr {
     let [high, low, ..] = MAGIC_COOKIE.to_be_bytes();
     let port = address.port() ^ u16::from_be_bytes([high, low]);
     let ip = match address.ip() {

@@ -2,6 +2,7 @@
 //! format, sequence numbers that wrap, the replay window, and collections that cannot outgrow their bound.
 
 pub mod bits;
+pub mod deframer;
 pub mod leb128;
 pub mod limited;
 pub mod reader;

@@ -1,0 +1,1051 @@
+//! The client: one allocation on one server.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, BufMut as _, BytesMut};
+
+use super::channel;
+#[cfg(test)]
+use super::channel::ChannelNumber;
+use super::config::{Config, ConfigError, Credentials, Families, Family};
+use super::event::{Dropped, Event, Failure, Handled, PeerError, Relayed, Stats, WrapError};
+use super::login::Login;
+use super::peers::Peers;
+use super::transaction::{MAX_STALE, Request, Transaction};
+use crate::buffer::Pool;
+use crate::packet::{Ecn, Protocol, Transmit};
+use crate::rng::Rng;
+use crate::stun::address::xor;
+use crate::stun::attributes::types;
+use crate::stun::{Builder, Class, ErrorCode, HEADER_LEN, MAGIC_COOKIE, Message, Method, TransactionId};
+use crate::time::{Timer, earliest};
+use crate::wire::deframer::{Deframer, Framing, MAX_FRAME};
+
+/// Requests under way at one time.
+const MAX_IN_FLIGHT: usize = 8;
+/// Events that wait to be polled.
+const MAX_EVENTS: usize = 512;
+/// RFC 8656 §7.4: how long to leave a server alone that has no capacity.
+const CAPACITY_WAIT: Duration = Duration::from_secs(60);
+/// An allocation that lived so long was a good one.
+const GOOD_LIFE: Duration = Duration::from_secs(60);
+/// Bytes of an attribute's type and length.
+const ATTRIBUTE: usize = 4;
+
+/// Bytes to leave around data before it is wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Overhead {
+    /// In front: exactly these.
+    pub head: usize,
+    /// Behind: capacity for up to these.
+    pub tail: usize,
+}
+
+impl Overhead {
+    /// The most that any peer needs: a Send indication to an IPv6 peer.
+    pub const MAX: Overhead = Overhead { head: HEADER_LEN + ATTRIBUTE + 20 + ATTRIBUTE, tail: 3 };
+}
+
+/// A TURN client.
+///
+/// # Contract
+/// [`start`](Client::start) once. `handle_*` takes what comes, and time; then drain
+/// [`poll_transmit`](Client::poll_transmit) and [`poll_event`](Client::poll_event), and ask
+/// [`next_timeout`](Client::next_timeout). Over TCP and TLS the caller opens the stream when
+/// [`Event::OpenStream`] asks for it, and feeds its bytes; what is polled and wrapped is then to be written to it.
+/// A packet may come from the server before the caller saw its event.
+///
+/// Peers are [permitted](Client::permit) before data goes to them, and [bound](Client::bind) once a path through
+/// the relay is in use; both are kept alive until forgotten.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    rng: Rng,
+    local: SocketAddr,
+    /// Where the client was sent to, and from where: the last one is in use.
+    servers: Vec<SocketAddr>,
+    state: State,
+    login: Option<Login>,
+    peers: Peers,
+    transactions: Vec<Transaction>,
+    outbox: VecDeque<Outgoing>,
+    events: VecDeque<Event>,
+    deframer: Deframer,
+    /// Allocations made again since the last good one.
+    remakes: u32,
+    /// There was an allocation once.
+    had_allocation: bool,
+    keepalive: Timer,
+    /// Something was sent since the keepalive timer was armed.
+    spoke: bool,
+    stats: Stats,
+    now: Option<Instant>,
+}
+
+/// ```text
+/// Idle ─start─▶ Opening ─▶ Allocating ─▶ Allocated ─close─▶ Closing ─▶ Ended
+///                  ▲            │             │ lost
+///                  └── Waiting ◀┴─────────────┘
+/// ```
+#[derive(Debug)]
+enum State {
+    Idle,
+    /// The stream is being connected.
+    Opening,
+    /// `cleared` once a leftover of a former life was removed (437).
+    Allocating {
+        cleared: bool,
+    },
+    Allocated(Allocation),
+    /// Before another attempt.
+    Waiting(Timer),
+    /// The end was told to the server.
+    Closing,
+    Ended,
+}
+
+#[derive(Debug)]
+struct Allocation {
+    relayed: Relayed,
+    since: Instant,
+    refresh: Timer,
+    expiry: Timer,
+}
+
+/// What is to be written when polled.
+#[derive(Debug, PartialEq, Eq)]
+enum Outgoing {
+    Request(TransactionId),
+    Keepalive,
+}
+
+impl Client {
+    /// A client that will send from `local`.
+    pub fn new(config: Config, local: SocketAddr, rng: Rng) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Client {
+            servers: vec![config.server],
+            peers: Peers::new(config.max_peers, config.max_channels),
+            config,
+            rng,
+            local,
+            state: State::Idle,
+            login: None,
+            transactions: Vec::new(),
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+            deframer: Deframer::new(Framing::Stun, MAX_FRAME),
+            remakes: 0,
+            had_allocation: false,
+            keepalive: Timer::new(),
+            spoke: false,
+            stats: Stats::default(),
+            now: None,
+        })
+    }
+
+    // ----- commands -----
+
+    /// Asks for the allocation. Once; later calls do nothing.
+    pub fn start(&mut self, now: Instant) {
+        let now = self.advance(now);
+        if matches!(self.state, State::Idle) {
+            self.begin(now);
+            self.settle(now);
+        }
+    }
+
+    /// Lets an address through the relay: data to and from it passes once [`Event::Permitted`] said so. May be
+    /// called before there is an allocation.
+    pub fn permit(&mut self, now: Instant, peer: IpAddr) -> Result<(), PeerError> {
+        let now = self.advance(now);
+        self.check_peer(peer)?;
+        let taken = self.peers.permit(now, peer);
+        self.settle(now);
+        if taken { Ok(()) } else { Err(PeerError::TooMany) }
+    }
+
+    /// Asks for a channel to a peer, and for its permission. Until it is there data goes through indications.
+    pub fn bind(&mut self, now: Instant, peer: SocketAddr) -> Result<(), PeerError> {
+        let now = self.advance(now);
+        self.check_peer(peer.ip())?;
+        let taken = self.peers.permit(now, peer.ip()) && self.peers.bind(now, peer);
+        self.settle(now);
+        if taken { Ok(()) } else { Err(PeerError::TooMany) }
+    }
+
+    /// Stops keeping an address permitted. Its data is dropped from now on.
+    pub fn forget(&mut self, peer: IpAddr) {
+        self.peers.forget(peer);
+    }
+
+    /// Takes other credentials, for instance when time-limited ones run out. They are used when the server asks
+    /// anew; an allocation belongs to its user name (RFC 8656 §5), so a changed one makes it anew.
+    pub fn change_credentials(&mut self, now: Instant, credentials: Credentials) -> Result<(), ConfigError> {
+        let now = self.advance(now);
+        let changed = Config { credentials, ..self.config.clone() };
+        changed.validate()?;
+        let same_user = changed.credentials.username == self.config.credentials.username;
+        self.config = changed;
+        self.login = None;
+        if !same_user && matches!(self.state, State::Allocated(_) | State::Allocating { .. }) {
+            self.transactions.clear();
+            self.peers.on_lost(now);
+            if matches!(self.state, State::Allocated(_)) {
+                self.stats.lost += 1;
+                self.event(Event::Lost(Failure::Credentials));
+            }
+            self.allocate(now);
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Gives the allocation back. [`Event::Closed`] follows, at the latest after three unanswered requests.
+    pub fn close(&mut self, now: Instant) {
+        let now = self.advance(now);
+        if matches!(self.state, State::Closing | State::Ended) {
+            return;
+        }
+        // An allocation that is being asked for may be there already.
+        let may_exist = matches!(self.state, State::Allocated(_) | State::Allocating { .. });
+        self.transactions.clear();
+        self.peers.clear();
+        if may_exist && self.login.is_some() {
+            self.state = State::Closing;
+            self.request(now, Request::Delete { then_allocate: false }, 0);
+        } else {
+            self.end(Event::Closed);
+        }
+    }
+
+    // ----- input -----
+
+    /// Takes a datagram. Data of a peer is cut out of it where it lies.
+    pub fn handle_packet(&mut self, now: Instant, source: SocketAddr, packet: BytesMut) -> Handled {
+        let now = self.advance(now);
+        let handled = match source == self.server() && self.config.protocol == Protocol::Udp {
+            true => self.handle_message(now, packet),
+            false => Handled::Dropped(Dropped::Stranger),
+        };
+        self.count(handled)
+    }
+
+    /// The stream that was asked for is connected, from this local address.
+    pub fn handle_stream_opened(&mut self, now: Instant, local: SocketAddr) {
+        let now = self.advance(now);
+        if matches!(self.state, State::Opening) {
+            self.local = local;
+            self.deframer = Deframer::new(Framing::Stun, MAX_FRAME);
+            self.allocate(now);
+        }
+    }
+
+    /// Takes bytes of the stream; then [`poll_stream_packet`](Client::poll_stream_packet) until `None`.
+    pub fn handle_stream_bytes(&mut self, now: Instant, bytes: BytesMut) {
+        self.advance(now);
+        if matches!(self.state, State::Allocating { .. } | State::Allocated(_) | State::Closing) {
+            self.deframer.push(bytes);
+        }
+    }
+
+    /// What became of the next whole packet of the stream.
+    pub fn poll_stream_packet(&mut self, now: Instant) -> Option<Handled> {
+        let now = self.advance(now);
+        match self.deframer.next_packet() {
+            Ok(packet) => {
+                let handled = self.handle_message(now, packet?);
+                Some(self.count(handled))
+            }
+            Err(_) if matches!(self.state, State::Ended | State::Waiting(_) | State::Opening) => None,
+            Err(malformed) => {
+                tracing::debug!(%malformed, "the stream of a TURN server makes no sense");
+                self.lose(now, Failure::Framing);
+                None
+            }
+        }
+    }
+
+    /// The stream ended, or was refused.
+    pub fn handle_stream_closed(&mut self, now: Instant) {
+        let now = self.advance(now);
+        match self.state {
+            State::Closing => self.end(Event::Closed),
+            State::Opening | State::Allocating { .. } | State::Allocated(_) => {
+                self.lose(now, Failure::Stream)
+            }
+            State::Idle | State::Waiting(_) | State::Ended => {}
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.advance(now);
+        self.run_transactions(now);
+        match &mut self.state {
+            State::Waiting(timer) => {
+                if timer.expire(now) {
+                    self.begin(now);
+                }
+            }
+            State::Allocated(allocation) => {
+                if allocation.expiry.expire(now) {
+                    self.lose(now, Failure::Silent);
+                } else if allocation.refresh.expire(now) {
+                    self.request(now, Request::Refresh, 0);
+                }
+            }
+            State::Idle | State::Opening | State::Allocating { .. } | State::Closing | State::Ended => {}
+        }
+        if self.keepalive.expire(now) && matches!(self.state, State::Allocated(_)) {
+            if !std::mem::take(&mut self.spoke) && !self.outbox.contains(&Outgoing::Keepalive) {
+                self.outbox.push_back(Outgoing::Keepalive);
+            }
+            self.keepalive.arm(now + self.config.keepalive);
+        }
+        self.peers.expire(now);
+        self.settle(now);
+    }
+
+    // ----- output -----
+
+    /// The next message to the server; over TCP and TLS, bytes for the stream.
+    pub fn poll_transmit(&mut self, pool: &mut Pool) -> Option<Transmit> {
+        while let Some(outgoing) = self.outbox.pop_front() {
+            let contents = match outgoing {
+                Outgoing::Request(id) => {
+                    let Some(transaction) = self.transactions.iter().find(|t| t.id == id) else { continue };
+                    let tail = pool.tail(transaction.message.len());
+                    tail.extend_from_slice(&transaction.message);
+                    self.stats.requests += 1;
+                    tail.split()
+                }
+                Outgoing::Keepalive => {
+                    let tail = pool.tail(HEADER_LEN);
+                    let id = TransactionId::generate(&mut self.rng);
+                    Builder::new(tail, Class::Indication, Method::BINDING, id).finish();
+                    tail.split()
+                }
+            };
+            self.spoke = true;
+            return Some(Transmit {
+                contents: contents.into(),
+                destination: self.server(),
+                source: self.local,
+                protocol: self.config.protocol,
+                ecn: Ecn::NotEct,
+                segment_size: None,
+            });
+        }
+        None
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Client::handle_timeout); `None` when nothing will ever be due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let state = match &self.state {
+            State::Idle | State::Ended => return None,
+            State::Opening | State::Allocating { .. } | State::Closing => None,
+            State::Waiting(timer) => timer.deadline(),
+            State::Allocated(Allocation { relayed: _, since: _, refresh, expiry }) => {
+                let peers = self.peers.next(self.transactions.len() < MAX_IN_FLIGHT);
+                earliest([refresh.deadline(), expiry.deadline(), self.keepalive.deadline(), peers])
+            }
+        };
+        earliest(self.transactions.iter().map(|t| t.timer.deadline()).chain([state]))
+    }
+
+    // ----- data -----
+
+    /// What [`wrap`](Client::wrap) needs around data to a peer, as things stand.
+    pub fn overhead(&self, peer: SocketAddr) -> Overhead {
+        let tail = if self.config.protocol == Protocol::Udp { 0 } else { 3 };
+        match self.peers.channel_to(peer) {
+            Some(_) => Overhead { head: channel::HEADER_LEN, tail },
+            None => Overhead { head: indication_head(peer), tail: 3 },
+        }
+    }
+
+    /// Wraps data for a peer where it lies: `packet[start..]` is [`head`](Overhead::head) bytes of any value and
+    /// then the data; afterwards it is what goes to [`server`](Client::server).
+    pub fn wrap(&mut self, peer: SocketAddr, packet: &mut BytesMut, start: usize) -> Result<(), WrapError> {
+        if !matches!(self.state, State::Allocated(_)) || !self.peers.is_permitted(peer.ip()) {
+            return Err(WrapError::NotPermitted);
+        }
+        let head = self.overhead(peer).head;
+        let length = packet.len().checked_sub(start + head).ok_or(WrapError::Size)?;
+        let place = packet.get_mut(start..start + head).ok_or(WrapError::Size)?;
+        let padding = channel::padding(length);
+        match self.peers.channel_to(peer) {
+            Some(number) => {
+                let header = channel::header(number, length).ok_or(WrapError::Size)?;
+                place.copy_from_slice(&header);
+                if self.config.protocol != Protocol::Udp {
+                    packet.put_bytes(0, padding);
+                }
+            }
+            None => {
+                let id = TransactionId(self.rng.array());
+                emit_send_indication(place, id, peer, length).ok_or(WrapError::Size)?;
+                packet.put_bytes(0, padding);
+            }
+        }
+        self.spoke = true;
+        self.stats.packets_sent += 1;
+        self.stats.bytes_sent += length as u64;
+        Ok(())
+    }
+
+    // ----- questions -----
+
+    /// The server in use: another one than configured after a redirection.
+    pub fn server(&self) -> SocketAddr {
+        self.servers.last().copied().unwrap_or(self.config.server)
+    }
+
+    /// The local address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// How the server is spoken to.
+    pub fn protocol(&self) -> Protocol {
+        self.config.protocol
+    }
+
+    /// The addresses of the allocation, while there is one.
+    pub fn relayed(&self) -> Option<Relayed> {
+        match &self.state {
+            State::Allocated(allocation) => Some(allocation.relayed),
+            _ => None,
+        }
+    }
+
+    /// Whether data to and from an address passes.
+    pub fn is_permitted(&self, peer: IpAddr) -> bool {
+        self.relayed().is_some() && self.peers.is_permitted(peer)
+    }
+
+    /// Whether data to a peer goes through a channel.
+    pub fn is_bound(&self, peer: SocketAddr) -> bool {
+        self.relayed().is_some() && self.peers.channel_to(peer).is_some()
+    }
+
+    /// Whether the client is closed or has failed for good.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    // ----- the way to an allocation -----
+
+    fn begin(&mut self, now: Instant) {
+        if self.config.protocol == Protocol::Udp {
+            self.allocate(now);
+            return;
+        }
+        self.state = State::Opening;
+        self.event(Event::OpenStream {
+            protocol: self.config.protocol,
+            server: self.server(),
+            server_name: self.config.server_name.clone(),
+        });
+    }
+
+    fn allocate(&mut self, now: Instant) {
+        self.state = State::Allocating { cleared: false };
+        self.request(now, Request::Allocate, 0);
+    }
+
+    /// Starts what is due and has room.
+    fn settle(&mut self, now: Instant) {
+        if !matches!(self.state, State::Allocated(_)) {
+            return;
+        }
+        while self.transactions.len() < MAX_IN_FLIGHT {
+            let batch = self.peers.take_due_permissions(now);
+            if !batch.is_empty() {
+                self.request(now, Request::Permit(batch), 0);
+            } else if let Some((number, peer)) = self.peers.take_due_channel(now) {
+                self.request(now, Request::Bind(number, peer), 0);
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// Writes a request and lets it leave.
+    fn request(&mut self, now: Instant, request: Request, stale: u32) {
+        let id = TransactionId::generate(&mut self.rng);
+        let mut message = BytesMut::new();
+        let mut builder = Builder::new(&mut message, Class::Request, request.method(), id);
+        write_request(&mut builder, &request, &self.config);
+        // RFC 8489 §9.2.3.1: the first request goes without credentials.
+        if let Some(login) = &self.login {
+            login.sign(&mut builder);
+        }
+        builder.finish();
+        let rto = (self.config.protocol == Protocol::Udp).then_some(self.config.rto);
+        let mut transaction = Transaction::new(now, id, request, message, rto);
+        transaction.signed = self.login.is_some();
+        transaction.stale = stale;
+        self.transactions.push(transaction);
+        self.outbox.push_back(Outgoing::Request(id));
+    }
+
+    fn run_transactions(&mut self, now: Instant) {
+        let mut at = 0;
+        while let Some(transaction) = self.transactions.get_mut(at) {
+            if !transaction.timer.expire(now) {
+                at += 1;
+            } else if transaction.on_silence(now) {
+                let again = Outgoing::Request(transaction.id);
+                if !self.outbox.contains(&again) {
+                    self.outbox.push_back(again);
+                }
+                at += 1;
+            } else {
+                let transaction = self.transactions.swap_remove(at);
+                let failure = if transaction.forged { Failure::Unauthentic } else { Failure::Silent };
+                self.on_unanswered(now, &transaction.request, failure);
+            }
+        }
+    }
+
+    fn on_unanswered(&mut self, now: Instant, request: &Request, failure: Failure) {
+        match request {
+            Request::Delete { then_allocate: false } => self.end(Event::Closed),
+            Request::Delete { then_allocate: true } => self.lose(now, Failure::Mismatch),
+            // A server that does not answer these does not relay either.
+            Request::Allocate | Request::Refresh | Request::Permit(_) | Request::Bind(..) => {
+                self.lose(now, failure);
+            }
+        }
+    }
+
+    // ----- messages -----
+
+    fn handle_message(&mut self, now: Instant, packet: BytesMut) -> Handled {
+        if channel::is_channel_data(&packet) {
+            return self.on_channel_data(packet);
+        }
+        let Ok(message) = Message::parse(&packet) else { return Handled::Dropped(Dropped::Malformed) };
+        match (message.class(), message.method()) {
+            (Class::Indication, Method::DATA) => self.on_data_indication(packet),
+            (Class::Success | Class::Error, _) => self.on_response(now, &message),
+            _ => Handled::Dropped(Dropped::Unexpected),
+        }
+    }
+
+    fn on_channel_data(&mut self, mut packet: BytesMut) -> Handled {
+        // RFC 8656 §12.6.
+        let Some((number, length)) = channel::parse(&packet) else {
+            return Handled::Dropped(Dropped::Malformed);
+        };
+        let Some(peer) = self.peers.peer_of(number) else { return Handled::Dropped(Dropped::NotPermitted) };
+        packet.advance(channel::HEADER_LEN);
+        packet.truncate(length);
+        // A bound channel is a permission, and one that is asked for may be answered by data first.
+        self.data(peer, packet)
+    }
+
+    fn on_data_indication(&mut self, mut packet: BytesMut) -> Handled {
+        let Ok(message) = Message::parse(&packet) else { return Handled::Dropped(Dropped::Malformed) };
+        // RFC 8656 §11.4: a peer, and one that the client asked for.
+        let Some(peer) = message.xor_address(types::XOR_PEER_ADDRESS) else {
+            return Handled::Dropped(Dropped::Malformed);
+        };
+        if !self.peers.is_permitted(peer.ip()) {
+            return Handled::Dropped(Dropped::NotPermitted);
+        }
+        if let Some(data) = message.attribute(types::DATA) {
+            let at = data.as_ptr().addr() - packet.as_ptr().addr();
+            let length = data.len();
+            packet.advance(at);
+            packet.truncate(length);
+            return self.data(peer, packet);
+        }
+        // RFC 8656 §11.6, §18.13: two reserved bytes, type, code, and the error's data.
+        match message.attribute(types::ICMP) {
+            Some(&[_, _, kind, code, ..]) => {
+                if self.events.len() < MAX_EVENTS / 2 {
+                    self.event(Event::Unreachable { peer, kind, code });
+                }
+                Handled::Consumed
+            }
+            _ => Handled::Dropped(Dropped::Malformed),
+        }
+    }
+
+    fn data(&mut self, peer: SocketAddr, contents: BytesMut) -> Handled {
+        let relayed = self.relayed().and_then(|relayed| relayed.of(Family::of(peer.ip())));
+        let Some(relayed) = relayed else { return Handled::Dropped(Dropped::NoAllocation) };
+        self.stats.packets_received += 1;
+        self.stats.bytes_received += contents.len() as u64;
+        Handled::Data { peer, relayed, contents }
+    }
+
+    fn on_response(&mut self, now: Instant, message: &Message<'_>) -> Handled {
+        let fits = |t: &Transaction| t.id == message.transaction() && t.request.method() == message.method();
+        let Some(at) = self.transactions.iter().position(fits) else {
+            return Handled::Dropped(Dropped::Unexpected);
+        };
+        if !message.unknown_required().is_empty() {
+            // RFC 8489 §6.3.3, §6.3.4: the transaction has failed. It is silence, whoever wrote it.
+            return Handled::Dropped(Dropped::Malformed);
+        }
+        let error = match (message.class(), message.error_code()) {
+            (Class::Error, Some(error)) => Some(error),
+            (Class::Error, None) => return Handled::Dropped(Dropped::Malformed),
+            _ => None,
+        };
+        if !self.is_vouched_for(at, message, error) {
+            return self.on_forged(now, at);
+        }
+        let transaction = self.transactions.swap_remove(at);
+        self.stats.responses += 1;
+        match error {
+            None => self.on_success(now, transaction, message),
+            Some(error) => self.on_error(now, transaction, message, error),
+        }
+        self.settle(now);
+        Handled::Consumed
+    }
+
+    /// RFC 8489 §9.2.5: an answer to a signed request is signed, but for a challenge; the answer to an unsigned
+    /// one cannot be.
+    fn is_vouched_for(&self, at: usize, message: &Message<'_>, error: Option<ErrorCode<'_>>) -> bool {
+        let signed = self.transactions.get(at).is_some_and(|transaction| transaction.signed);
+        match (signed, error.map(|error| error.code)) {
+            (_, Some(401 | 438)) | (false, Some(300)) => true,
+            // RFC 8489 §9.2.5: a 400 without integrity is as if it never came.
+            (false, Some(400)) => false,
+            (false, _) => true,
+            (true, _) => self.login.as_ref().is_some_and(|login| login.is_authentic(message)),
+        }
+    }
+
+    /// RFC 8489 §9.2.5: over UDP it is as if it never came; over a stream the transaction ends.
+    fn on_forged(&mut self, now: Instant, at: usize) -> Handled {
+        if self.config.protocol == Protocol::Udp {
+            self.transactions[at].forged = true;
+        } else {
+            let transaction = self.transactions.swap_remove(at);
+            self.on_unanswered(now, &transaction.request, Failure::Unauthentic);
+        }
+        Handled::Dropped(Dropped::Unauthentic)
+    }
+
+    fn on_success(&mut self, now: Instant, transaction: Transaction, message: &Message<'_>) {
+        let asked = transaction.started;
+        match transaction.request {
+            Request::Allocate => self.on_allocated(now, asked, message),
+            Request::Refresh => match (&mut self.state, lifetime(message)) {
+                (State::Allocated(allocation), Some(lifetime)) if !lifetime.is_zero() => {
+                    allocation.keep(asked, now, lifetime);
+                }
+                _ => self.lose(now, Failure::Nonsense),
+            },
+            Request::Delete { then_allocate: false } => self.end(Event::Closed),
+            Request::Delete { then_allocate: true } => self.request(now, Request::Allocate, 0),
+            Request::Permit(batch) => {
+                for peer in batch {
+                    self.on_permitted(now, asked, peer);
+                }
+            }
+            Request::Bind(number, peer) => {
+                // RFC 8656 §12.3: the permission comes with the channel.
+                self.on_permitted(now, asked, peer.ip());
+                if self.peers.on_bound(asked, now, number) {
+                    self.event(Event::Bound(peer));
+                }
+            }
+        }
+    }
+
+    fn on_permitted(&mut self, now: Instant, asked: Instant, peer: IpAddr) {
+        if self.peers.on_permitted(asked, now, peer) {
+            self.event(Event::Permitted(peer));
+        }
+    }
+
+    /// RFC 8656 §7.3.
+    fn on_allocated(&mut self, now: Instant, asked: Instant, message: &Message<'_>) {
+        let mut relayed = Relayed { mapped: message.mapped_address(), ..Relayed::default() };
+        let addresses = message.attributes().filter(|a| a.kind == types::XOR_RELAYED_ADDRESS);
+        for attribute in addresses.take(2) {
+            let address = xored(attribute.value, message.transaction());
+            let usable = |a: &SocketAddr| a.port() != 0 && !a.ip().is_unspecified() && !a.ip().is_multicast();
+            match address.filter(usable) {
+                Some(address) if address.is_ipv4() => relayed.v4 = relayed.v4.or(Some(address)),
+                Some(address) => relayed.v6 = relayed.v6.or(Some(address)),
+                None => {}
+            }
+        }
+        let wanted = match self.config.families {
+            Families::Any | Families::Both => relayed.v4.is_some() || relayed.v6.is_some(),
+            Families::Only(family) => relayed.of(family).is_some(),
+        };
+        let lifetime = lifetime(message).filter(|lifetime| !lifetime.is_zero());
+        let (true, Some(lifetime)) = (wanted, lifetime) else {
+            // RFC 8656 §7.3: an allocation that is of no use is deleted, and not asked for again.
+            let failure = if wanted { Failure::Nonsense } else { Failure::Family };
+            self.event(Event::Failed(failure));
+            self.state = State::Closing;
+            self.request(now, Request::Delete { then_allocate: false }, 0);
+            return;
+        };
+        let mut allocation = Allocation { relayed, since: now, refresh: Timer::new(), expiry: Timer::new() };
+        allocation.keep(asked, now, lifetime);
+        self.state = State::Allocated(allocation);
+        self.had_allocation = true;
+        self.spoke = false;
+        self.keepalive.arm(now + self.config.keepalive);
+        self.event(Event::Allocated { relayed, lifetime });
+        for peer in self.peers.keep_only(|ip| relayed.of(Family::of(ip)).is_some()) {
+            self.event(Event::NotPermitted { peer, code: 443 });
+        }
+    }
+
+    fn on_error(
+        &mut self,
+        now: Instant,
+        transaction: Transaction,
+        message: &Message<'_>,
+        error: ErrorCode<'_>,
+    ) {
+        match error.code {
+            401 | 438 => self.on_challenge(now, transaction, message, error.code),
+            300 => self.on_redirect(now, message),
+            // RFC 8656 §8.3: it is gone, which is what was wanted; or it was never ours, and the next try tells.
+            437 if transaction.request == (Request::Delete { then_allocate: false }) => {
+                self.end(Event::Closed)
+            }
+            _ => self.on_refusal(now, transaction, error.code),
+        }
+    }
+
+    /// RFC 8489 §9.2.5: answers a challenge; each request at most three times when only the nonce was stale, and
+    /// once when the credentials were asked for.
+    fn on_challenge(&mut self, now: Instant, transaction: Transaction, message: &Message<'_>, code: u16) {
+        let stale = match code {
+            438 => transaction.stale + 1,
+            _ => 0,
+        };
+        self.stats.stale_nonces += u64::from(code == 438);
+        let answered = code == 401 && transaction.signed;
+        let refused = answered && self.login.as_ref().is_none_or(|login| login.is_same_question(message));
+        let login = Login::new(message, &self.config.credentials, self.login.as_ref());
+        match login {
+            _ if refused => self.on_unauthorised(now, &transaction.request, Failure::Credentials),
+            _ if stale > MAX_STALE => self.on_unauthorised(now, &transaction.request, Failure::StaleNonce),
+            None => self.on_unauthorised(now, &transaction.request, Failure::Credentials),
+            Some(login) => {
+                self.login = Some(login);
+                // A realm that changes with every answer is a nonce that is always stale.
+                let stale = if answered { transaction.stale + 1 } else { stale };
+                self.request(now, transaction.request, stale);
+            }
+        }
+    }
+
+    /// The server does not know the client any more: it is not asked again before the caller gives other
+    /// credentials, unless there was an allocation that may come again.
+    fn on_unauthorised(&mut self, now: Instant, request: &Request, failure: Failure) {
+        self.login = None;
+        match request {
+            Request::Delete { then_allocate: false } => self.end(Event::Closed),
+            Request::Allocate | Request::Delete { .. } => self.fail(failure),
+            Request::Refresh | Request::Permit(_) | Request::Bind(..) => self.lose(now, failure),
+        }
+    }
+
+    /// RFC 8489 §10: to another server, of the same IP version, where the client has not been, so many times.
+    fn on_redirect(&mut self, now: Instant, message: &Message<'_>) {
+        let alternate = message.alternate_server().filter(|address| {
+            let same_family = address.is_ipv4() == self.server().is_ipv4();
+            let ip = address.ip();
+            let inwards = ip.is_loopback() && !self.server().ip().is_loopback();
+            same_family && address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !inwards
+        });
+        match alternate {
+            Some(server)
+                if matches!(self.state, State::Allocating { .. })
+                    && self.servers.len() <= self.config.max_redirects
+                    && !self.servers.contains(&server) =>
+            {
+                self.servers.push(server);
+                self.stats.redirects += 1;
+                // The credentials stay; the challenge was the former server's.
+                self.login = None;
+                self.transactions.clear();
+                self.begin(now);
+            }
+            _ => self.fail(Failure::Redirects),
+        }
+    }
+
+    fn on_refusal(&mut self, now: Instant, transaction: Transaction, code: u16) {
+        match transaction.request {
+            Request::Allocate => self.on_not_allocated(now, code),
+            Request::Delete { then_allocate: false } => self.end(Event::Closed),
+            Request::Delete { then_allocate: true } => self.fail(Failure::Mismatch),
+            Request::Refresh => self.lose(now, Failure::from_code(code)),
+            // RFC 8656 §5: any 437 says that there is no allocation; a 441, that it is someone else's.
+            Request::Permit(_) | Request::Bind(..) if matches!(code, 437 | 441) => {
+                self.lose(now, Failure::from_code(code));
+            }
+            Request::Permit(batch) => {
+                let with_others = batch.len() > 1;
+                for peer in batch {
+                    if self.peers.on_refused(now, peer, with_others) {
+                        self.event(Event::NotPermitted { peer, code });
+                    }
+                }
+            }
+            Request::Bind(number, peer) => {
+                // RFC 8656 §12.3: both ends disagree about their channels, so all starts afresh.
+                if self.peers.on_unbound(number) && code == 400 {
+                    self.lose(now, Failure::Refused { code });
+                } else {
+                    self.event(Event::NotBound { peer, code });
+                }
+            }
+        }
+    }
+
+    /// RFC 8656 §7.4.
+    fn on_not_allocated(&mut self, now: Instant, code: u16) {
+        match &mut self.state {
+            // What is in the way may be our own, from before a crash or a lost answer.
+            State::Allocating { cleared } if code == 437 && !*cleared && self.login.is_some() => {
+                *cleared = true;
+                self.request(now, Request::Delete { then_allocate: true }, 0);
+            }
+            _ if matches!(code, 437 | 486 | 508) && self.had_allocation => {
+                self.lose(now, Failure::from_code(code));
+            }
+            _ => self.fail(Failure::from_code(code)),
+        }
+    }
+
+    // ----- ends -----
+
+    /// There is no allocation (any more): another one is asked for if there was one, after a while that grows.
+    fn lose(&mut self, now: Instant, failure: Failure) {
+        if !self.had_allocation {
+            return self.fail(failure);
+        }
+        if let State::Allocated(allocation) = &self.state {
+            if now.saturating_duration_since(allocation.since) >= GOOD_LIFE {
+                self.remakes = 0;
+            }
+            self.stats.lost += 1;
+            self.event(Event::Lost(failure));
+        }
+        if self.remakes >= self.config.max_remakes {
+            return self.fail(failure);
+        }
+        let wait = match (failure, self.remakes) {
+            (Failure::Capacity, _) => CAPACITY_WAIT,
+            // A 437 is a clean slate, and a stream is a fresh one: at once the first time.
+            (Failure::Mismatch | Failure::Stream, 0) => Duration::ZERO,
+            (_, n) => Duration::from_secs(1 << n.min(5)),
+        };
+        self.remakes += 1;
+        self.transactions.clear();
+        self.outbox.clear();
+        self.peers.on_lost(now);
+        self.keepalive.cancel();
+        if self.config.protocol != Protocol::Udp {
+            self.event(Event::CloseStream);
+        }
+        let mut timer = Timer::new();
+        timer.arm(now + wait);
+        self.state = State::Waiting(timer);
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.end(Event::Failed(failure));
+    }
+
+    fn end(&mut self, event: Event) {
+        if matches!(self.state, State::Ended) {
+            return;
+        }
+        let streaming = !matches!(self.state, State::Idle | State::Waiting(_));
+        self.state = State::Ended;
+        self.transactions = Vec::new();
+        self.outbox = VecDeque::new();
+        self.peers.clear();
+        self.keepalive.cancel();
+        self.login = None;
+        self.deframer = Deframer::new(Framing::Stun, MAX_FRAME);
+        if streaming && self.config.protocol != Protocol::Udp {
+            self.event(Event::CloseStream);
+        }
+        self.event(event);
+    }
+
+    // ----- helpers -----
+
+    fn check_peer(&self, peer: IpAddr) -> Result<(), PeerError> {
+        let family = Family::of(peer);
+        match &self.state {
+            State::Closing | State::Ended => Err(PeerError::Closed),
+            State::Allocated(allocation) if allocation.relayed.of(family).is_none() => Err(PeerError::Family),
+            _ => Ok(()),
+        }
+    }
+
+    /// Time never runs backwards.
+    fn advance(&mut self, now: Instant) -> Instant {
+        let latest = self.now.map_or(now, |before| before.max(now));
+        self.now = Some(latest);
+        latest
+    }
+
+    fn event(&mut self, event: Event) {
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(event);
+        } else {
+            self.stats.events_dropped += 1;
+        }
+    }
+
+    fn count(&mut self, handled: Handled) -> Handled {
+        if let Handled::Dropped(reason) = &handled {
+            self.stats.dropped += 1;
+            tracing::trace!(?reason, "a packet for a TURN client was dropped");
+        }
+        handled
+    }
+}
+
+impl Allocation {
+    /// RFC 8656 §8: refreshed a minute before it ends, or at half of a short life.
+    fn keep(&mut self, asked: Instant, now: Instant, lifetime: Duration) {
+        // A day is enough for any lie.
+        let lifetime = lifetime.min(Duration::from_secs(86_400));
+        let ahead = Duration::from_secs(60).min(lifetime / 2);
+        self.expiry.arm(asked + lifetime);
+        // A lie about one second does not make a flood.
+        self.refresh.arm((asked + (lifetime - ahead)).max(now + Duration::from_secs(1)));
+    }
+}
+
+impl Failure {
+    fn from_code(code: u16) -> Self {
+        match code {
+            401 | 441 => Failure::Credentials,
+            437 => Failure::Mismatch,
+            440 => Failure::Family,
+            486 | 508 => Failure::Capacity,
+            code => Failure::Refused { code },
+        }
+    }
+}
+
+fn lifetime(message: &Message<'_>) -> Option<Duration> {
+    let seconds = message.attribute(types::LIFETIME)?.try_into().ok().map(u32::from_be_bytes)?;
+    Some(Duration::from_secs(seconds.into()))
+}
+
+fn write_request(builder: &mut Builder<'_>, request: &Request, config: &Config) {
+    let seconds = u32::try_from(config.lifetime.as_secs()).unwrap_or(u32::MAX);
+    match request {
+        Request::Allocate => {
+            // RFC 8656 §18.8: UDP towards the peers.
+            builder.attribute(types::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+            builder.attribute(types::LIFETIME, &seconds.to_be_bytes());
+            match config.families {
+                Families::Any => {}
+                Families::Only(family) => {
+                    builder.attribute(types::REQUESTED_ADDRESS_FAMILY, &family.attribute());
+                }
+                Families::Both => {
+                    // RFC 8656 §7.1: only IPv6 can be the additional one.
+                    builder.attribute(types::ADDITIONAL_ADDRESS_FAMILY, &Family::V6.attribute());
+                }
+            }
+        }
+        // RFC 8656 §8.1: without a family it is for all of the allocation.
+        Request::Refresh => {
+            builder.attribute(types::LIFETIME, &seconds.to_be_bytes());
+        }
+        Request::Delete { .. } => {
+            builder.attribute(types::LIFETIME, &0u32.to_be_bytes());
+        }
+        Request::Permit(batch) => {
+            for ip in batch {
+                // RFC 8656 §10.1: the port does not matter.
+                builder.xor_address(types::XOR_PEER_ADDRESS, SocketAddr::new(*ip, 0));
+            }
+        }
+        Request::Bind(number, peer) => {
+            let [high, low] = number.number().to_be_bytes();
+            builder.attribute(types::CHANNEL_NUMBER, &[high, low, 0, 0]);
+            builder.xor_address(types::XOR_PEER_ADDRESS, *peer);
+        }
+    }
+}
+
+fn xored(value: &[u8], transaction: TransactionId) -> Option<SocketAddr> {
+    crate::stun::address::parse_xor(value, transaction).ok()
+}
+
+/// Bytes of an XOR-PEER-ADDRESS value.
+fn address_len(peer: SocketAddr) -> usize {
+    if peer.is_ipv4() { 8 } else { 20 }
+}
+
+fn indication_head(peer: SocketAddr) -> usize {
+    HEADER_LEN + ATTRIBUTE + address_len(peer) + ATTRIBUTE
+}
+
+/// RFC 8656 §11.1: what comes before the data of a Send indication, in `place` of exactly its size.
+fn emit_send_indication(
+    mut place: &mut [u8],
+    id: TransactionId,
+    peer: SocketAddr,
+    length: usize,
+) -> Option<()> {
+    debug_assert_eq!(place.len(), indication_head(peer));
+    let body = place.len() - HEADER_LEN + length.next_multiple_of(4);
+    let body = u16::try_from(body).ok()?;
+    // The method's code has no bits above the fourth, so the type is the two side by side.
+    place.put_u16(0x0010 | Method::SEND.code());
+    place.put_u16(body);
+    place.put_u32(MAGIC_COOKIE);
+    place.put_slice(&id.0);
+    place.put_u16(types::XOR_PEER_ADDRESS);
+    place.put_u16(u16::try_from(address_len(peer)).ok()?);
+    let combined = xor(peer, id);
+    place.put_u16(Family::of(peer.ip()).code().into());
+    place.put_u16(combined.port());
+    match combined.ip() {
+        IpAddr::V4(ip) => place.put_slice(&ip.octets()),
+        IpAddr::V6(ip) => place.put_slice(&ip.octets()),
+    }
+    place.put_u16(types::DATA);
+    place.put_u16(u16::try_from(length).ok()?);
+    Some(())
+}
+
+#[cfg(test)]
+impl Client {
+    /// The number of the channel to a peer, for tests.
+    pub(super) fn channel(&self, peer: SocketAddr) -> Option<ChannelNumber> {
+        self.peers.channel_to(peer)
+    }
+}
