@@ -594,7 +594,8 @@ fn answers_without_integrity_do_not_count_once_credentials_were_sent() {
         let mut answer = BytesMut::new();
         let mut builder = Builder::new(&mut answer, Class::Success, request.method(), request.transaction());
         builder.xor_address(types::XOR_RELAYED_ADDRESS, address("198.51.100.1:50000"));
-        builder.attribute(types::LIFETIME, &600u32.to_be_bytes()).finish();
+        builder.attribute(types::LIFETIME, &600u32.to_be_bytes());
+        builder.finish();
         Some(answer)
     });
     assert_eq!((requests, events), (8, vec![Event::Failed(Failure::Unauthentic)]));
@@ -677,10 +678,7 @@ fn nested_data_is_opened_once() {
     let peer = address(PEER);
     world.client.bind(world.now, peer).unwrap();
     world.exchange();
-    let mut nested = b"\x40\x00\x00\x04\x40\x00\x00\x00".to_vec();
-    world.peer_sends(peer, &nested);
-    nested.truncate(0);
-    Builder::new(&mut BytesMut::new(), Class::Indication, Method::DATA, TransactionId([0; 12])).finish();
+    world.peer_sends(peer, b"\x40\x00\x00\x04\x40\x00\x00\x00");
     assert_eq!(world.received, [(peer, b"\x40\x00\x00\x04\x40\x00\x00\x00".to_vec())]);
 }
 
@@ -731,7 +729,8 @@ fn every_cut_of_every_message_is_dropped_by_both_ends() {
     let tuple = world.tuple();
     let mut indication = BytesMut::new();
     let mut builder = Builder::new(&mut indication, Class::Indication, Method::DATA, TransactionId([1; 12]));
-    builder.xor_address(types::XOR_PEER_ADDRESS, peer).attribute(types::DATA, b"data").finish();
+    builder.xor_address(types::XOR_PEER_ADDRESS, peer).attribute(types::DATA, b"data");
+    builder.finish();
     let channel_data = BytesMut::from(&b"\x40\x00\x00\x04data"[..]);
     for message in [&indication, &channel_data] {
         for cut in 0..message.len() {
