@@ -738,12 +738,10 @@ impl Client {
     /// RFC 8489 §9.2.5: answers a challenge; each request at most three times when only the nonce was stale, and
     /// once when the credentials were asked for.
     fn on_challenge(&mut self, now: Instant, transaction: Transaction, message: &Message<'_>, code: u16) {
-        let stale = match code {
-            438 => transaction.stale + 1,
-            _ => 0,
-        };
         self.stats.stale_nonces += u64::from(code == 438);
         let answered = code == 401 && transaction.signed;
+        // A realm that changes with every answer is a nonce that is always stale.
+        let stale = transaction.stale + u32::from(code == 438 || answered);
         let refused = answered && self.login.as_ref().is_none_or(|login| login.is_same_question(message));
         let login = Login::new(message, &self.config.credentials, self.login.as_ref());
         match login {
@@ -752,8 +750,6 @@ impl Client {
             None => self.on_unauthorised(now, &transaction.request, Failure::Credentials),
             Some(login) => {
                 self.login = Some(login);
-                // A realm that changes with every answer is a nonce that is always stale.
-                let stale = if answered { transaction.stale + 1 } else { stale };
                 self.request(now, transaction.request, stale);
             }
         }
@@ -869,6 +865,9 @@ impl Client {
         self.keepalive.cancel();
         if self.config.protocol != Protocol::Udp {
             self.event(Event::CloseStream);
+        }
+        if wait.is_zero() {
+            return self.begin(now);
         }
         let mut timer = Timer::new();
         timer.arm(now + wait);
