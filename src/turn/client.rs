@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, BufMut as _, BytesMut};
 
 use super::channel;
-#[cfg(test)]
-use super::channel::ChannelNumber;
 use super::config::{Config, ConfigError, Credentials, Families, Family};
 use super::event::{Dropped, Event, Failure, Handled, PeerError, Relayed, Stats, WrapError};
 use super::login::Login;
@@ -1044,7 +1042,7 @@ fn emit_send_indication(
 #[cfg(test)]
 impl Client {
     /// The number of the channel to a peer, for tests.
-    pub(super) fn channel(&self, peer: SocketAddr) -> Option<ChannelNumber> {
+    pub(super) fn channel(&self, peer: SocketAddr) -> Option<channel::ChannelNumber> {
         self.peers.channel_to(peer)
     }
 }
