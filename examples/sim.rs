@@ -16,11 +16,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser;
-use sansrtc::{
-    Candidate, ChannelConfig, ChannelId, Clock, Datagram, Event, Input, MessageKind, Output, Rtc, RtcConfig,
-    SendError, crypto,
-};
-use sim::{Link, Loss, Peer, Sim, base, seed_bytes};
+use sansrtc::{Candidate, ChannelConfig, ChannelId, Event, MessageKind, Rtc, RtcConfig, SendError, crypto};
+use sim::{Link, Loss, Sim, seed_bytes};
 
 /// Sends data between two connections in virtual time.
 #[derive(Debug, Parser)]
@@ -86,22 +83,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let total = args.size << 10;
 
-    let (mut sim, a, b) = Sim::pair(args.seed, &args.link(), node(args.seed, 1)?, node(args.seed, 2)?);
+    let (mut sim, a, b) =
+        Sim::pair(args.seed, &args.link(), connection(args.seed, 1)?, connection(args.seed, 2)?);
     for host in [a, b] {
         let address = (sim.network.ip(host), 5000).into();
-        sim.with(host, |node, _| {
-            node.0.add_local_candidate(Candidate::host(address)?).map_err(Box::<dyn Error>::from)
+        sim.with(host, |rtc, _| {
+            rtc.add_local_candidate(Candidate::host(address)?).map_err(Box::<dyn Error>::from)
         })?;
     }
 
     // Signalling is perfect and takes no time.
-    let channel = sim.with(a, |node, _| node.0.open_channel(ChannelConfig::labelled("data")))?;
-    let offer = sim.with(a, |node, _| node.0.create_offer())?;
-    let answer = sim.with(b, |node, _| node.0.accept_offer(&offer))?;
-    sim.with(a, |node, _| node.0.accept_answer(&answer))?;
+    let channel = sim.with(a, |rtc, _| rtc.open_channel(ChannelConfig::labelled("data")))?;
+    let offer = sim.with(a, |rtc, _| rtc.create_offer())?;
+    let answer = sim.with(b, |rtc, _| rtc.accept_offer(&offer))?;
+    sim.with(a, |rtc, _| rtc.accept_answer(&answer))?;
 
-    let mut sender =
-        Sender { channel, message: Bytes::from(noise(args.seed, args.message.max(1))), left: total };
+    let message = Bytes::from(sim::Random::new(args.seed).bytes(args.message.max(1)));
+    let mut sender = Sender { channel, message: message.clone(), left: total };
     let mut received = 0;
     let mut open = None;
     let hour = Duration::from_secs(3600);
@@ -109,9 +107,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         while let Some((at, event)) = sim.event(a) {
             report(at, "sender", &event);
             if matches!(event, Event::ChannelOpen(_) | Event::BufferedAmountLow(_)) {
-                sim.with(a, |node, _| {
-                    node.0.set_buffered_amount_low_threshold(channel, 64 * 1024);
-                    sender.fill(&mut node.0);
+                sim.with(a, |rtc, _| {
+                    rtc.set_buffered_amount_low_threshold(channel, 64 * 1024);
+                    sender.fill(rtc);
                 });
             }
         }
@@ -119,6 +117,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             report(at, "receiver", &event);
             if let Event::Message { data, .. } = event {
                 open.get_or_insert(at);
+                // All messages are alike, but for the last one, which may be shorter.
+                assert_eq!(data, message[..message.len().min(total - received)], "damaged, or out of order");
                 received += data.len();
             }
         }
@@ -176,42 +176,7 @@ fn report(at: Duration, who: &str, event: &Event) {
 }
 
 /// A connection whose every byte follows from the seed: also its keys, which takes the pure-Rust cryptography.
-fn node(seed: u64, who: u64) -> Result<Node, Box<dyn Error>> {
+fn connection(seed: u64, who: u64) -> Result<Rtc, Box<dyn Error>> {
     let config = RtcConfig { crypto: crypto::rust(), ..RtcConfig::default() };
-    let clock = Clock { instant: base(), unix: Duration::from_secs(1_800_000_000) };
-    Ok(Node(Rtc::new(config, seed_bytes(seed, who), clock)?))
-}
-
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut random = sim::Random::new(seed);
-    let mut bytes = vec![0; size];
-    random.fill(&mut bytes);
-    bytes
-}
-
-/// An `Rtc` as the simulator drives it.
-struct Node(Rtc);
-
-impl Peer for Node {
-    type Event = Event;
-
-    fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
-        self.0.handle_input(now, Input::Datagram(datagram));
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        self.0.handle_input(now, Input::Timeout);
-    }
-
-    fn poll(&mut self, _now: Instant) -> sim::Output<Event> {
-        loop {
-            return match self.0.poll_output() {
-                Output::Transmit(transmit) => sim::Output::Transmit(transmit),
-                Output::Event(event) => sim::Output::Event(event),
-                Output::Timeout(at) => sim::Output::Timeout(at),
-                // Only TCP and TLS candidates ask for streams.
-                Output::Stream(_) => continue,
-            };
-        }
-    }
+    Ok(Rtc::new(config, seed_bytes(seed, who), sim::clock())?)
 }
