@@ -241,10 +241,10 @@ impl Session {
                 self.events.push_back(Event::Path(PathInfo::from(&path)));
             }
             ice::Fact::StateChanged(state) => self.on_ice_state(state),
-            ice::Fact::Authenticated { source, local, protocol } => {
-                if self.authenticated.len() < MAX_AUTHENTICATED {
-                    self.authenticated.push((source, local, protocol));
-                }
+            ice::Fact::Authenticated { source, local, protocol }
+                if self.authenticated.len() < MAX_AUTHENTICATED =>
+            {
+                self.authenticated.push((source, local, protocol));
             }
             _ => {}
         }

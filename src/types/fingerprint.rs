@@ -17,7 +17,7 @@ pub enum FingerprintHash {
 
 impl FingerprintHash {
     /// Digest length in bytes.
-    pub fn len(self) -> usize {
+    pub fn digest_len(self) -> usize {
         match self {
             FingerprintHash::Sha256 => 32,
             FingerprintHash::Sha384 => 48,
@@ -47,7 +47,7 @@ impl Fingerprint {
     /// A fingerprint from a digest; `None` when the digest's length is not that of the hash.
     pub fn new(hash: FingerprintHash, digest: &[u8]) -> Option<Self> {
         let mut bytes = [0; 64];
-        if digest.len() != hash.len() {
+        if digest.len() != hash.digest_len() {
             return None;
         }
         bytes[..digest.len()].copy_from_slice(digest);
@@ -61,7 +61,7 @@ impl Fingerprint {
 
     /// The digest.
     pub fn digest(&self) -> &[u8] {
-        &self.bytes[..self.hash.len()]
+        &self.bytes[..self.hash.digest_len()]
     }
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for Fingerprint {
             text[3 * i + 1] = HEX[usize::from(byte >> 4)];
             text[3 * i + 2] = HEX[usize::from(byte & 15)];
         }
-        std::str::from_utf8(&text[..3 * self.hash.len()]).map_err(|_| fmt::Error).and_then(|t| f.write_str(t))
+        std::str::from_utf8(&text[..3 * self.hash.digest_len()]).map_err(|_| fmt::Error).and_then(|t| f.write_str(t))
     }
 }
 
@@ -111,9 +111,9 @@ impl FromStr for Fingerprint {
             .into_iter()
             .find(|h| h.name().eq_ignore_ascii_case(name))
             .ok_or(ParseFingerprintError::UnknownHash)?;
-        let wrong = ParseFingerprintError::Digest(hash.len());
+        let wrong = ParseFingerprintError::Digest(hash.digest_len());
         let digits = digits.trim().as_bytes();
-        if digits.len() != 3 * hash.len() - 1 {
+        if digits.len() != 3 * hash.digest_len() - 1 {
             return Err(wrong);
         }
         let hex = |b: u8| char::from(b).to_digit(16).map(|d| d as u8).ok_or(wrong);
