@@ -51,6 +51,7 @@ fn pair(profile: SrtpProfile) -> (Outbound, Inbound) {
 }
 
 /// The bare cryptography of sealing and opening one packet.
+#[allow(clippy::type_complexity)] // A closure over a key schedule, once per profile.
 fn floor(profile: SrtpProfile) -> Box<dyn FnMut(&mut [u8])> {
     let header = 28;
     match profile {

@@ -8,6 +8,7 @@
 // An example is the caller that the library asks for: it owns the clock, the threads and the sockets.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[allow(dead_code)] // Shared with `echo`, which uses all of it.
 #[path = "echo/udp.rs"]
 mod udp;
 

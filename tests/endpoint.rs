@@ -1,5 +1,8 @@
 //! Many connections behind one address: datagrams find theirs, strangers are handed back, keys are not reused.
 
+// A test is a caller, and a caller has a clock.
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -410,6 +410,8 @@ impl Media {
             self.close(key);
         }
         self.drain();
+        let dropped: u64 = self.sockets.iter().map(Udp::dropped).sum();
+        tracing::info!(dropped, "stopped; these transmits found their socket's queue full");
     }
 }
 

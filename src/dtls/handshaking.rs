@@ -421,7 +421,7 @@ impl Handshake {
             return Event::Failed(error);
         }
         match self.role {
-            DtlsRole::Client if self.doubts.failures % 3 != 0 => self.wait_again(),
+            DtlsRole::Client if !self.doubts.failures.is_multiple_of(3) => self.wait_again(),
             DtlsRole::Client => self.begin_anew(now, outside),
             DtlsRole::Server => {
                 self.restart(outside.records);

@@ -74,7 +74,7 @@ impl Header {
             sequence: r.u48()?,
             length: r.u16()?,
         };
-        let fits = header.len() - HEADER_LEN <= r.remaining().min(MAX_CIPHERTEXT);
+        let fits = header.record_len() - HEADER_LEN <= r.remaining().min(MAX_CIPHERTEXT);
         let known = (20..=23).contains(&header.content_type.0);
         if fits && known && header.is_version_accepted() { Ok(header) } else { Err(r.malformed()) }
     }
@@ -89,7 +89,7 @@ impl Header {
     }
 
     /// Bytes of the whole record.
-    pub fn len(&self) -> usize {
+    pub fn record_len(&self) -> usize {
         HEADER_LEN + usize::from(self.length)
     }
 
@@ -103,10 +103,10 @@ impl Header {
 pub(crate) fn split_record(datagram: &mut BytesMut) -> Result<(Header, BytesMut), Malformed> {
     let header = Header::parse(&mut Reader::new(datagram, "record"))?;
     // A record alone in its datagram, as data always is, need not be split: splitting may allocate.
-    let record = if header.len() == datagram.len() {
+    let record = if header.record_len() == datagram.len() {
         std::mem::take(datagram)
     } else {
-        datagram.split_to(header.len())
+        datagram.split_to(header.record_len())
     };
     Ok((header, record))
 }

@@ -77,7 +77,9 @@ impl fmt::Display for Fingerprint {
             text[3 * i + 1] = HEX[usize::from(byte >> 4)];
             text[3 * i + 2] = HEX[usize::from(byte & 15)];
         }
-        std::str::from_utf8(&text[..3 * self.hash.digest_len()]).map_err(|_| fmt::Error).and_then(|t| f.write_str(t))
+        std::str::from_utf8(&text[..3 * self.hash.digest_len()])
+            .map_err(|_| fmt::Error)
+            .and_then(|t| f.write_str(t))
     }
 }
 

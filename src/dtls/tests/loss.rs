@@ -5,7 +5,7 @@ use crate::dtls::CloseReason;
 
 fn pair(seed: u8, faults: Faults, mtu: usize) -> Pair {
     let ring = crate::crypto::ring();
-    let kind = if seed % 3 == 0 { Kind::Rsa } else { Kind::P256 };
+    let kind = if seed.is_multiple_of(3) { Kind::Rsa } else { Kind::P256 };
     let mut pair = Pair::new(config(ring, Kind::P256), config(ring, kind), seed);
     pair.faults = faults;
     pair.mtu = mtu;

@@ -569,10 +569,6 @@ impl Sack<'_> {
         self.receiver.tracker.gaps()
     }
 
-    pub(super) fn gap_count(&self) -> usize {
-        self.receiver.tracker.gap_count()
-    }
-
     pub(super) fn duplicates(&self) -> &[Serial32] {
         self.receiver.tracker.duplicates()
     }

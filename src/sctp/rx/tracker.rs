@@ -217,11 +217,6 @@ impl Tracker {
         self.ranges.iter().map(move |&(first, last)| (offset(first), offset(last)))
     }
 
-    /// Number of gap blocks.
-    pub(crate) fn gap_count(&self) -> usize {
-        self.ranges.len()
-    }
-
     /// TSNs that arrived twice since the last SACK.
     pub(crate) fn duplicates(&self) -> &[Serial32] {
         &self.duplicates

@@ -369,6 +369,7 @@ impl Sender {
     }
 
     /// The last TSN up to which the peer has everything.
+    #[cfg(test)]
     pub(super) fn cumulative(&self) -> Serial32 {
         self.outstanding.cumulative()
     }
