@@ -105,7 +105,7 @@ fn deliver_over(seed: u64, (there, back): (Link, Link), count: u32, largest: u64
                 let sent = sim.with(hosts[flow.from], |rtc, _| rtc.send(flow.sender, kind, data.clone()));
                 match sent {
                     Ok(_) => {}
-                    Err(SendError::WouldBlock { .. }) => {
+                    Err(SendError::WouldBlock) => {
                         flow.refused = Some((kind, data));
                         break;
                     }

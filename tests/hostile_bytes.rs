@@ -1,10 +1,10 @@
 //! Any bytes in any state: no panic, no spin, no reply to strangers that is larger than what they sent, and a live
 //! connection goes on.
 
-mod sim;
-
 // A test is not the core: what it has seen is kept beside the code under test.
 #![allow(clippy::disallowed_types)]
+
+mod sim;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

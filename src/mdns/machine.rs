@@ -315,7 +315,7 @@ impl Mdns {
         resolving.left = resolving.left.saturating_sub(1);
         resolving.next.arm(now + resolving.backoff.step());
         let question = Question { name: name.0.clone(), v4: true, v6: true, unicast };
-        self.to_group(&Message { questions: vec![question], ..Message::default() });
+        self.send_to_group(&Message { questions: vec![question], ..Message::default() });
     }
 
     fn on_response(&mut self, message: &Message) {
@@ -383,10 +383,10 @@ impl Mdns {
         }
         own.quiet_until = Some(now + QUIET);
         let record = Record { name: name.0.clone(), ip: own.ip, ttl };
-        self.to_group(&Message { is_response: true, records: vec![record], ..Message::default() });
+        self.send_to_group(&Message { is_response: true, records: vec![record], ..Message::default() });
     }
 
-    fn to_group(&mut self, message: &Message) {
+    fn send_to_group(&mut self, message: &Message) {
         for at in 0..self.config.sockets.len() {
             let source = self.config.sockets[at];
             let destination = if source.is_ipv4() { GROUP_V4 } else { GROUP_V6 };

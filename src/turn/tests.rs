@@ -102,7 +102,7 @@ impl World {
         self.chance.below(1000) < self.loss
     }
 
-    fn to_client(&mut self, packet: BytesMut) {
+    fn give_client(&mut self, packet: BytesMut) {
         if self.client.protocol() == Protocol::Udp {
             let handled = self.client.handle_packet(self.now, address(SERVER), packet);
             self.take(handled);
@@ -124,7 +124,7 @@ impl World {
         }
     }
 
-    fn to_server(&mut self, packet: BytesMut) {
+    fn give_server(&mut self, packet: BytesMut) {
         let tuple = self.tuple();
         match tuple.protocol {
             Protocol::Udp => self.server.handle_packet(self.now, tuple, packet),
@@ -156,7 +156,7 @@ impl World {
             while let Some(transmit) = self.client.poll_transmit(&mut self.pool) {
                 moved = true;
                 if !self.lost() {
-                    self.to_server(transmit.contents.into_inner());
+                    self.give_server(transmit.contents.into_inner());
                 }
             }
             while let Some(event) = self.server.poll_event() {
@@ -170,7 +170,7 @@ impl World {
                 moved = true;
                 if transmit.destination == address(LOCAL) {
                     if !self.lost() {
-                        self.to_client(transmit.contents.into_inner());
+                        self.give_client(transmit.contents.into_inner());
                     }
                 } else {
                     let data = transmit.contents.to_vec();
@@ -217,7 +217,7 @@ impl World {
         let packet = packet.split_off(6);
         let length = packet.len();
         assert!(length <= data.len() + overhead.head + overhead.tail);
-        self.to_server(packet);
+        self.give_server(packet);
         self.exchange();
         Ok(length)
     }
