@@ -53,10 +53,10 @@ use crate::types::srtp_profile::SrtpProfile;
 /// **Time** is an argument. A `now` before an earlier one counts as the earlier one. Wake up at the time that
 /// [`Output::Timeout`] gives; being late is harmless, being early too.
 ///
-/// **The end.** [`Event::Closed`] is the last event, with its reason. From then on every call is inert and the
+/// **The end.** [`Event::Closed`](crate::Event::Closed) is the last event, with its reason. From then on every call is inert and the
 /// timeout is `None`.
 ///
-/// **Memory.** A message that arrived stays in the receive window until [`Event::Message`] is polled: an
+/// **Memory.** A message that arrived stays in the receive window until [`Event::Message`](crate::Event::Message) is polled: an
 /// application that does not poll slows its peer down, and nothing grows.
 #[derive(Debug)]
 pub struct Rtc {

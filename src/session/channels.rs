@@ -148,7 +148,7 @@ pub enum SendError {
     /// The peer accepts messages up to this many bytes (`a=max-message-size`).
     #[error("the message is too large: the peer accepts up to {0} bytes")]
     TooLarge(usize),
-    /// The send buffer is full. Nothing was taken; wait for [`Event::BufferedAmountLow`](crate::Event::BufferedAmountLow).
+    /// The send buffer is full. Nothing was taken; wait for [`Event::BufferedAmountLow`].
     #[error("the send buffer is full: wait for BufferedAmountLow")]
     WouldBlock,
 }
@@ -194,8 +194,8 @@ pub enum Notice {
     /// No event.
     #[default]
     None,
-    /// [`Event::MessageDelivered`](crate::Event::MessageDelivered) or
-    /// [`Event::MessageAbandoned`](crate::Event::MessageAbandoned) follows.
+    /// [`Event::MessageDelivered`] or
+    /// [`Event::MessageAbandoned`] follows.
     Fate,
 }
 

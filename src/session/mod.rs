@@ -1,6 +1,6 @@
 //! Where the protocols meet: the way of a datagram through ICE, DTLS, SCTP and the data channels.
 //!
-//! Every input ends the same way: due timers run in a fixed order, then [`Session::settle`] takes each fact that
+//! Every input ends the same way: due timers run in a fixed order, then `Session::settle` takes each fact that
 //! the machines found, once, in a straight line. Nothing calls back, nothing recurses.
 
 pub mod channels;

@@ -26,7 +26,7 @@ pub fn write(w: &mut Writer<'_>, mut value: u32) {
     w.u8(low_seven(value));
 }
 
-/// How many bytes [`write`] takes for `value`: 1 to 5.
+/// How many bytes [`write()`] takes for `value`: 1 to 5.
 pub fn len(value: u32) -> usize {
     match value {
         0..0x80 => 1,
