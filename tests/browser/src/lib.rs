@@ -1,6 +1,7 @@
 //! What the cases stand on: the echo server as a process, and a headless Chromium on its page.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -13,14 +14,15 @@ use serde_json::{Value, json};
 /// How long anything that a case waits for may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process that ends with its owner.
+/// A process that ends with its owner, and with it whatever it started: chromedriver leaves Chromium behind.
 struct Process(Child);
 
 impl Process {
     /// Starts `command` and waits for the line of its output in which `pick` finds something.
     fn start<T>(command: &mut Command, pick: impl Fn(&str) -> Option<T>) -> (Self, T) {
         let name = command.get_program().to_string_lossy().into_owned();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        // A group of its own, so that its children can be ended with it.
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn();
         let mut child = Process(child.unwrap_or_else(|error| panic!("cannot start {name}: {error}")));
         let mut lines = BufReader::new(child.0.stdout.take().expect("its output is a pipe"));
         let mut line = String::new();
@@ -40,7 +42,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let group = format!("-{}", self.0.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.0.wait();
     }
 }
