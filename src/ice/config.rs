@@ -88,6 +88,8 @@ pub(super) const MIN_PACING: Duration = Duration::from_millis(5);
 /// RFC 8445 §14.3: the least time before a check of a pair is repeated, once another pair is valid, and before
 /// an unanswered consent check is.
 pub(super) const MIN_RTO: Duration = Duration::from_millis(500);
+/// The longest wait for the answer to a consent check before the next one leaves.
+pub(super) const MAX_CONSENT_RTO: Duration = Duration::from_secs(1);
 /// The most checks of one pair that is never answered: with their growing distance they last for the default
 /// patience.
 pub(super) const MAX_CHECKS: u16 = 50;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::agent::Agent;
-use super::config::{DISCONNECTED_AFTER, MIN_RTO};
+use super::config::{DISCONNECTED_AFTER, MAX_CONSENT_RTO, MIN_RTO};
 use super::generation::GenerationId;
 use super::pair::{Pair, PairId};
 use super::{ConnectionState, Path};
@@ -113,7 +113,9 @@ impl Agent {
     pub(super) fn check_consent(&mut self, now: Instant) {
         let Some((generation, id)) = self.consent.of else { return };
         let Some(pair) = self.generation(generation).and_then(|g| g.checklist.pair(id)) else { return };
-        let rto = pair.rtt.timeout().unwrap_or(MIN_RTO).max(MIN_RTO);
+        // An answer that the network held back for seconds must not stretch the pace to its own length: consent
+        // would run out before the third check.
+        let rto = pair.rtt.timeout().unwrap_or(MIN_RTO).clamp(MIN_RTO, MAX_CONSENT_RTO);
         let longest = rto.max(Duration::from_secs(1));
         let wait = if self.consent.unanswered == 0 { rto } else { (rto * 2).min(longest) };
         self.consent.unanswered += 1;
