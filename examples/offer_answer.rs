@@ -9,7 +9,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 #[allow(dead_code)] // Shared with `echo`, which uses all of it.
-#[path = "echo/udp.rs"]
+#[path = "common/udp.rs"]
 mod udp;
 
 use std::error::Error;

@@ -12,12 +12,13 @@
 //!
 //! A request that cannot be served gets a status and one line of text that says why.
 
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::SyncSender;
 
 use serde::{Deserialize, Serialize};
 
-use crate::media::{Command, Handle};
-use crate::server::{Request, Response};
+use crate::common::net::Handle;
+use crate::common::server::{Request, Response};
+use crate::media::Command;
 
 /// A session description in JSON, as `RTCSessionDescription` prints it, with what this server adds.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -53,8 +54,7 @@ impl Refusal {
 }
 
 /// Answers a request.
-pub(crate) fn handle(request: &Request, media: &Handle) -> Response {
-    let is_read = matches!(request.method.as_str(), "GET" | "HEAD");
+pub(crate) fn handle(request: &Request, media: &Handle<Command>) -> Response {
     let page = match request.path.as_str() {
         "/" => Some(("text/html; charset=utf-8", include_str!("page/index.html"))),
         "/style.css" => Some(("text/css; charset=utf-8", include_str!("page/style.css"))),
@@ -63,8 +63,8 @@ pub(crate) fn handle(request: &Request, media: &Handle) -> Response {
         _ => None,
     };
     let result = match page {
-        Some((kind, text)) if is_read => return Response { status: 200, kind, body: text.to_owned() },
-        None if is_read && request.path == "/stats" => {
+        Some((kind, text)) if request.is_read() => return Response::file(kind, text),
+        None if request.is_read() && request.path == "/stats" => {
             ask(media, |reply| Command::Stats { reply }).map(|stats| json(&stats))
         }
         None if request.method == "POST" => signal(request, media),
@@ -72,7 +72,7 @@ pub(crate) fn handle(request: &Request, media: &Handle) -> Response {
         Some(_) => Err(Refusal::new(405, format_args!("{} can only be read", request.path))),
     };
     match result {
-        Ok(body) => Response { status: 200, kind: "application/json", body },
+        Ok(body) => Response::new(200, "application/json", body),
         Err(Refusal { status, why }) => {
             tracing::info!(status, %why, path = request.path, "refused");
             Response::text(status, why)
@@ -80,7 +80,7 @@ pub(crate) fn handle(request: &Request, media: &Handle) -> Response {
     }
 }
 
-fn signal(request: &Request, media: &Handle) -> Result<String, Refusal> {
+fn signal(request: &Request, media: &Handle<Command>) -> Result<String, Refusal> {
     let session = request.query.split('&').find_map(|pair| pair.strip_prefix("session=")).map(str::to_owned);
     let named = || session.clone().ok_or_else(|| Refusal::new(400, "the session is missing: ?session=ID"));
     match request.path.as_str() {
@@ -107,10 +107,8 @@ fn signal(request: &Request, media: &Handle) -> Result<String, Refusal> {
 }
 
 /// Puts a question to the media thread and waits for its answer.
-fn ask<T>(media: &Handle, question: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, Refusal> {
-    let (reply, answer) = sync_channel(1);
-    media.tell(question(reply));
-    answer.recv().map_err(|_| Refusal::new(503, "the server is stopping"))
+fn ask<T>(media: &Handle<Command>, question: impl FnOnce(SyncSender<T>) -> Command) -> Result<T, Refusal> {
+    media.ask(question).ok_or_else(|| Refusal::new(503, "the server is stopping"))
 }
 
 fn description(request: &Request, kind: &str) -> Result<Description, Refusal> {

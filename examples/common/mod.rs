@@ -1,0 +1,17 @@
+//! What the examples share: sockets and the loop around [`Endpoint`](sansrtc::Endpoint), HTTP and WebSocket, files.
+//!
+//! ```text
+//!  main thread                              HTTP threads, one per request or WebSocket
+//!  net.rs: sockets, Endpoint, App  <------- server.rs, socket.rs
+//!  udp.rs: batches, segments       command  tls.rs
+//! ```
+
+// Each example uses a part.
+#![allow(dead_code)]
+
+pub(crate) mod args;
+pub(crate) mod net;
+pub(crate) mod server;
+pub(crate) mod socket;
+pub(crate) mod tls;
+pub(crate) mod udp;

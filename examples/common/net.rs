@@ -1,0 +1,308 @@
+//! The media thread: it owns the sockets and, through one [`Endpoint`], every connection. What an example does with
+//! its connections is its [`App`].
+//!
+//! ```text
+//! sockets --batch--> Endpoint --events--> App --calls--> Endpoint --transmits--> sockets
+//!                                          ^
+//! other threads --commands over a queue----+
+//! ```
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::{Events, Poll, Token, Waker};
+use sansrtc::crypto::cert::Identity;
+use sansrtc::rng::{Rng, Stream};
+use sansrtc::{
+    Candidate, Clock, ConnectionState, Datagram, Endpoint, EndpointOutput, Event, Input, Key, Rtc, RtcConfig,
+    RtcMut, Transmit,
+};
+
+use super::args::NetArgs;
+use super::udp::{self, Inbox, Udp};
+
+/// How long a connection may take to be made: its peer may never answer, or never send.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The token of the waker; sockets have their index.
+const WAKE: Token = Token(usize::MAX);
+
+/// What an example does with its connections. All of it runs on the media thread.
+pub(crate) trait App {
+    /// What other threads ask for. A question carries the way back for its answer: see [`Handle::ask`].
+    type Command: Send + 'static;
+
+    /// A connection has something to tell. After [`Event::Closed`] it is gone.
+    fn on_event(&mut self, net: &mut Net, key: Key, event: Event);
+
+    /// Another thread asks for something.
+    fn on_command(&mut self, net: &mut Net, command: Self::Command);
+
+    /// When [`App::on_time`] has something to do.
+    fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Called again and again, at the latest when [`App::next_timeout`] says so.
+    fn on_time(&mut self, _net: &mut Net, _now: Instant) {}
+
+    /// The program ends: every connection is about to be closed.
+    fn on_stop(&mut self, _net: &mut Net) {}
+}
+
+enum Wish<C> {
+    Command(C),
+    Stop,
+}
+
+/// How other threads reach the media thread.
+pub(crate) struct Handle<C> {
+    wishes: Sender<Wish<C>>,
+    waker: Arc<Waker>,
+}
+
+impl<C> Clone for Handle<C> {
+    fn clone(&self) -> Self {
+        Handle { wishes: self.wishes.clone(), waker: Arc::clone(&self.waker) }
+    }
+}
+
+impl<C> Handle<C> {
+    /// Queues a command. When the media thread has ended, the command and its way back are dropped.
+    pub(crate) fn tell(&self, command: C) {
+        self.wish(Wish::Command(command));
+    }
+
+    /// Puts a question and waits for its answer; `None` when the media thread has ended.
+    pub(crate) fn ask<T>(&self, question: impl FnOnce(SyncSender<T>) -> C) -> Option<T> {
+        let (reply, answer) = sync_channel(1);
+        self.tell(question(reply));
+        answer.recv().ok()
+    }
+
+    /// Closes everything and ends the media thread.
+    pub(crate) fn stop(&self) {
+        self.wish(Wish::Stop);
+    }
+
+    fn wish(&self, wish: Wish<C>) {
+        let _ = self.wishes.send(wish);
+        let _ = self.waker.wake();
+    }
+}
+
+/// The sockets and the connections.
+pub(crate) struct Net {
+    /// The connections.
+    pub(crate) endpoint: Endpoint,
+    /// What new ones are made with.
+    pub(crate) config: RtcConfig,
+    poll: Poll,
+    sockets: Vec<Udp>,
+    inbox: Inbox,
+    /// New connections, and by when they must be connected, oldest first.
+    pending: VecDeque<(Instant, Key)>,
+    public_ip: Option<IpAddr>,
+}
+
+/// The queue of commands; [`Net::run`] takes from it.
+pub(crate) struct Commands<C>(Receiver<Wish<C>>);
+
+impl Net {
+    /// Binds one socket on each address, and makes the one certificate.
+    pub(crate) fn bind<C>(args: &NetArgs) -> io::Result<(Self, Handle<C>, Commands<C>)> {
+        let poll = Poll::new()?;
+        let mut sockets = Vec::new();
+        for (index, ip) in udp::addresses(&args.bind)?.into_iter().enumerate() {
+            let named = |error: io::Error| {
+                io::Error::new(error.kind(), format!("cannot use {ip} port {}: {error}", args.udp))
+            };
+            let mut udp = Udp::bind(ip, args.udp).map_err(named)?;
+            udp.register(poll.registry(), Token(index))?;
+            sockets.push(udp);
+        }
+        if sockets.is_empty() {
+            return Err(io::Error::other("this machine has no address to use: name one with --bind"));
+        }
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let (wishes, commands) = channel();
+        let net = Net {
+            endpoint: Endpoint::new(rand::random()),
+            config: config(&sockets)?,
+            poll,
+            sockets,
+            inbox: Inbox::new(),
+            pending: VecDeque::new(),
+            public_ip: args.public_ip,
+        };
+        Ok((net, Handle { wishes, waker }, Commands(commands)))
+    }
+
+    /// The addresses of the sockets.
+    pub(crate) fn locals(&self) -> impl Iterator<Item = SocketAddr> {
+        self.sockets.iter().map(Udp::local)
+    }
+
+    // --- Connections -------------------------------------------------------------------------------
+
+    /// Makes a connection with our addresses. It counts when it is [admitted](Net::admit).
+    pub(crate) fn rtc(&self) -> Result<Rtc, Box<dyn Error>> {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clock = Clock { instant: Instant::now(), unix };
+        let mut rtc = Rtc::new(self.config.clone(), rand::random(), clock)?;
+        for local in self.locals() {
+            rtc.add_local_candidate(Candidate::host(local)?)?;
+            if let Some(ip) = self.public_ip.filter(|ip| ip.is_ipv4() == local.is_ipv4()) {
+                // A 1:1 NAT keeps the port; what is sent still leaves from the base.
+                let outside = SocketAddr::new(ip, local.port());
+                rtc.add_local_candidate(Candidate::server_reflexive(outside, local, outside.ip())?)?;
+            }
+        }
+        Ok(rtc)
+    }
+
+    /// Takes a connection in. One that is not made in time is closed.
+    pub(crate) fn admit(&mut self, rtc: Rtc) -> Key {
+        let key = self.endpoint.insert(rtc);
+        self.pending.push_back((Instant::now() + PATIENCE, key));
+        key
+    }
+
+    /// A connection, to be used; `None` when it has ended.
+    pub(crate) fn connection(&mut self, key: Key) -> Option<RtcMut<'_>> {
+        self.endpoint.get_mut(key)
+    }
+
+    /// Says goodbye to a peer; the connection goes when it reports that it is closed.
+    pub(crate) fn close(&mut self, key: Key) {
+        if let Some(mut rtc) = self.endpoint.get_mut(key) {
+            rtc.close();
+        }
+    }
+
+    /// Closes connections that were not made in time.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while let Some(&(at, key)) = self.pending.front()
+            && at <= now
+        {
+            self.pending.pop_front();
+            let state = self.endpoint.get(key).map(|rtc| rtc.state());
+            if matches!(state, Some(ConnectionState::New | ConnectionState::Connecting)) {
+                self.close(key);
+            }
+        }
+    }
+
+    // --- The loop ----------------------------------------------------------------------------------
+
+    /// Runs until [`Handle::stop`], or until the system refuses to go on.
+    pub(crate) fn run<A: App>(mut self, app: &mut A, commands: &Commands<A::Command>) -> io::Result<()> {
+        let mut events = Events::with_capacity(64);
+        // Readiness is told once: a socket stays on this list until it has been read empty.
+        let mut readable: Vec<usize> = (0..self.sockets.len()).collect();
+        loop {
+            let wake = self.drain(app);
+            let wait = match wake {
+                _ if !readable.is_empty() => Some(Duration::ZERO),
+                wake => wake.map(|at| at.saturating_duration_since(Instant::now())),
+            };
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for event in events.iter().filter(|event| event.token() != WAKE) {
+                let Token(index) = event.token();
+                if event.is_writable() {
+                    self.sockets[index].flush();
+                }
+                if event.is_readable() && !readable.contains(&index) {
+                    readable.push(index);
+                }
+            }
+            // Commands act at the time of the last input.
+            let now = Instant::now();
+            self.endpoint.handle_input(now, Input::Timeout);
+            self.expire();
+            app.on_time(&mut self, now);
+            while let Ok(wish) = commands.0.try_recv() {
+                match wish {
+                    Wish::Command(command) => app.on_command(&mut self, command),
+                    Wish::Stop => {
+                        self.stop(app);
+                        return Ok(());
+                    }
+                }
+            }
+            for index in std::mem::take(&mut readable) {
+                if self.receive(index)? {
+                    readable.push(index);
+                }
+            }
+        }
+    }
+
+    /// Takes one batch from a socket to the endpoint. Says whether there may be more.
+    fn receive(&mut self, index: usize) -> io::Result<bool> {
+        let now = Instant::now();
+        let endpoint = &mut self.endpoint;
+        self.inbox.receive(&self.sockets[index], |datagram: Datagram| {
+            // What belongs to nobody is not answered.
+            let _ = endpoint.handle_input(now, Input::Datagram(datagram));
+        })
+    }
+
+    /// Takes everything that the connections have to give. When to come back.
+    fn drain(&mut self, app: &mut impl App) -> Option<Instant> {
+        loop {
+            match self.endpoint.poll_output() {
+                EndpointOutput::Transmit(_, transmit) => self.send(transmit),
+                EndpointOutput::Event(key, event) => {
+                    let is_last = matches!(event, Event::Closed(_));
+                    app.on_event(self, key, event);
+                    if is_last {
+                        self.endpoint.remove(key);
+                    }
+                }
+                // No TCP or TLS candidates are added, so no streams are asked for.
+                EndpointOutput::Stream(..) => {}
+                EndpointOutput::Timeout(at) => {
+                    let expiry = self.pending.front().map(|&(at, _)| at);
+                    return [at, expiry, app.next_timeout()].into_iter().flatten().min();
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, transmit: Transmit) {
+        // A handful of sockets: looking through them beats hashing.
+        if let Some(udp) = self.sockets.iter_mut().find(|udp| udp.local() == transmit.source) {
+            udp.send(transmit);
+        }
+    }
+
+    fn stop(&mut self, app: &mut impl App) {
+        app.on_stop(self);
+        let keys: Vec<Key> = self.endpoint.keys().collect();
+        for key in keys {
+            self.close(key);
+        }
+        self.drain(app);
+        let dropped: u64 = self.sockets.iter().map(Udp::dropped).sum();
+        tracing::info!(dropped, "stopped; these transmits found their socket's queue full");
+    }
+}
+
+/// What all connections are made with: one certificate for all, since making one costs a key generation.
+fn config(sockets: &[Udp]) -> io::Result<RtcConfig> {
+    let mut config = RtcConfig::default();
+    let mut rng = Rng::new(rand::random(), Stream::Certificate);
+    config.identity = Some(Arc::new(Identity::generate(config.crypto, &mut rng).map_err(io::Error::other)?));
+    config.max_segments =
+        sockets.iter().map(Udp::max_segments).min().unwrap_or(1).min(65_507 / config.datagram_size);
+    Ok(config)
+}
