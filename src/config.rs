@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::{self, Backend, cert::Identity};
+use crate::session::gather::{self, CandidatePolicy, IceServer, IceTransportPolicy, MdnsConfig, NatMapping};
 use crate::types::setup::DtlsRole;
 use crate::{ice, sctp};
 
@@ -18,6 +19,24 @@ pub struct RtcConfig {
     pub crypto: &'static dyn Backend,
     /// Connectivity checks, consent, patience.
     pub ice: ice::Config,
+    /// STUN and TURN servers, at most 16; by default none. A TURN server needs credentials.
+    pub ice_servers: Vec<IceServer>,
+    /// Which candidates may be used; by default all.
+    pub ice_transport_policy: IceTransportPolicy,
+    /// What the caller decides about single candidates: filters, and local preferences. By default nothing.
+    pub candidate_policy: Option<Arc<dyn CandidatePolicy>>,
+    /// 1:1 NATs before this host, at most 16: each host candidate at a local address is also signalled at the
+    /// public one. By default none.
+    pub nat_mappings: Vec<NatMapping>,
+    /// Names in place of addresses: where to ask for those of the peer, and whether own ones are hidden. By default
+    /// no socket to ask from.
+    pub mdns: MdnsConfig,
+    /// Whether servers are asked again while the connection lives, so that an address that a NAT changed is found
+    /// and signalled. Off by default: they are asked until there is a path.
+    pub continual_gathering: bool,
+    /// How long a connection whose ICE has failed waits in [`Failed`](crate::ConnectionState::Failed) for an ICE
+    /// restart before it is closed; by default 30 s. Zero closes it at once.
+    pub restart_patience: Duration,
     /// How long the DTLS handshake may take once there is a path; by default 30 s.
     pub dtls_patience: Duration,
     /// The DTLS role that an answer takes when the offer leaves the choice; by default the client, as RFC 8842 §5.3
@@ -46,6 +65,13 @@ impl Default for RtcConfig {
             identity: None,
             crypto: crypto::ring(),
             ice: ice::Config::default(),
+            ice_servers: Vec::new(),
+            ice_transport_policy: IceTransportPolicy::All,
+            candidate_policy: None,
+            nat_mappings: Vec::new(),
+            mdns: MdnsConfig::default(),
+            continual_gathering: false,
+            restart_patience: Duration::from_secs(30),
             dtls_patience: Duration::from_secs(30),
             preferred_dtls_role: DtlsRole::Client,
             sctp: sctp::Config::default(),
@@ -82,6 +108,18 @@ impl RtcConfig {
         check((1..=65_535).contains(&self.max_channels), "max_channels", "1 to 65,535")?;
         check(!self.dtls_patience.is_zero(), "dtls_patience", "more than zero")?;
         check(self.ice.validate().is_ok(), "ice", "see ice::Config::validate")?;
+        check(
+            self.ice_servers.len() <= gather::MAX_SERVERS && self.ice_servers.iter().all(IceServer::is_valid),
+            "ice_servers",
+            "at most 16, each with 1 to 8 addresses, TURN servers with credentials",
+        )?;
+        check(
+            self.nat_mappings.len() <= gather::MAX_SERVERS
+                && self.nat_mappings.iter().all(|nat| nat.local.is_ipv4() == nat.public.is_ipv4()),
+            "nat_mappings",
+            "at most 16, each within one IP version",
+        )?;
+        check(self.mdns.sockets.len() <= gather::MAX_SERVERS, "mdns", "at most 16 sockets")?;
         check(self.sctp.validate().is_ok(), "sctp", "see sctp::Config::validate")
     }
 }

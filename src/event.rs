@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::packet::{Datagram, StreamInput, StreamOutput, Transmit};
 use crate::session::event::Event;
+use crate::session::transport::Outbound;
 
 /// What the caller gives to an [`Rtc`](crate::Rtc).
 ///
@@ -32,4 +33,13 @@ pub enum Output {
     /// Always last: there is nothing else. Come back at this time at the latest; `None` says that nothing will
     /// ever be due, because the connection is closed.
     Timeout(Option<Instant>),
+}
+
+impl From<Outbound> for Output {
+    fn from(outbound: Outbound) -> Self {
+        match outbound {
+            Outbound::Transmit(transmit) => Output::Transmit(transmit),
+            Outbound::Stream(stream) => Output::Stream(stream),
+        }
+    }
 }

@@ -37,6 +37,10 @@ pub use session::channels::{
     ChannelConfig, ChannelId, ChannelInfo, ChannelState, MessageKind, Notice, OpenError, SendError,
 };
 pub use session::event::{CloseReason, ConnectionState, Event};
+pub use session::gather::{
+    CandidatePolicy, FirstFrame, GatheringState, IceServer, IceServerError, IceServerFailure,
+    IceTransportPolicy, IncomingStream, MdnsConfig, NatMapping, ParseUrlError, ServerKind, ServerUrl,
+};
 pub use session::negotiate::{Applied, NegotiationError, RemoteCandidate, SignalingState};
 pub use session::tap::{Direction, TappedPacket};
 pub use session::transport::{DroppedDatagrams, PathInfo};

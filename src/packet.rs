@@ -140,7 +140,17 @@ impl Transmit {
     }
 }
 
-/// Names a stream between the caller and an `Rtc`, for as long as the `Rtc` lives.
+/// Names a stream between the caller and an `Rtc`, for as long as the `Rtc` lives; never reused.
+///
+/// # Contract
+/// The library asks for streams with [`StreamOutput::Open`], and is given those that peers opened by
+/// `Rtc::accept_stream` or `Endpoint::handle_incoming`; both ways it chooses the key. From then on the caller
+/// moves bytes: what it reads goes in as [`StreamInput::Received`], in any pieces, and each
+/// [`StreamOutput::Write`] is written, in order. Framing is the library's business, and TLS the caller's.
+///
+/// A `Write` holds whole frames. A caller whose buffer for a stream is full (64 KiB is enough) drops whole
+/// `Write`s, as a network would, and never a part of one. A stream that ended or failed is told with
+/// [`StreamInput::Closed`], once; what is told of a stream after that, or of one that never was, has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamKey(pub u64);
 

@@ -150,15 +150,15 @@ impl Rtc {
     /// The next thing to do: datagrams first, then events, then the time to come back at.
     pub fn poll_output(&mut self) -> Output {
         let _entered = self.span.enter();
-        if let Some(transmit) = self.session.poll_transmit() {
-            return Output::Transmit(transmit);
+        if let Some(outbound) = self.session.poll_transmit() {
+            return outbound.into();
         }
         if let Some(event) = self.session.poll_event() {
             return Output::Event(event);
         }
         // An event that was polled may have made something due, for instance the answer to an OPEN.
-        if let Some(transmit) = self.session.poll_transmit() {
-            return Output::Transmit(transmit);
+        if let Some(outbound) = self.session.poll_transmit() {
+            return outbound.into();
         }
         Output::Timeout(self.session.next_timeout())
     }

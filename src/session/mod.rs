@@ -6,6 +6,7 @@
 pub mod channels;
 pub(crate) mod demux;
 pub mod event;
+pub mod gather;
 pub mod negotiate;
 pub(crate) mod tap;
 pub(crate) mod transport;
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 use crate::dtls;
 use crate::ice;
-use crate::packet::{Datagram, Protocol, Transmit};
+use crate::packet::{Datagram, Protocol};
 use crate::rng::Rng;
 use crate::sctp::{self, Association};
 use crate::time::earliest;
@@ -29,7 +30,7 @@ use demux::Kind;
 use event::{CloseReason, ConnectionState, Event};
 use negotiate::RemoteTransport;
 use tap::{Direction, Tap};
-use transport::{PathInfo, Transport};
+use transport::{Outbound, PathInfo, Transport};
 
 /// Whether the session lives, says goodbye, or is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -345,13 +346,13 @@ impl Session {
     }
 
     /// The next datagram, in the order of what others wait for: checks, handshake, data.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Outbound> {
         if self.life == Life::Closed {
             return None;
         }
         let now = self.now;
-        if let Some(transmit) = self.transport.poll_transmit() {
-            return Some(transmit);
+        if let Some(outbound) = self.transport.poll_transmit() {
+            return Some(outbound);
         }
         let Session { association, tap, .. } = self;
         self.transport.poll_application(self.limits.max_segments, |out| {

@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use crate::buffer::Pool;
 use crate::dtls;
 use crate::ice::{self, SourceState};
-use crate::packet::{Datagram, Ecn, Protocol, Transmit};
+use crate::packet::{Datagram, Ecn, Protocol, StreamOutput, Transmit};
 use crate::rng::Rng;
 use crate::time::earliest;
 use crate::types::candidate::CandidateKind;
@@ -66,6 +66,13 @@ pub struct DroppedDatagrams {
     pub channel_data: u64,
     /// Anything after the connection was closed.
     pub closed: u64,
+}
+
+/// What leaves: a datagram, or something for a stream.
+#[derive(Debug)]
+pub(crate) enum Outbound {
+    Transmit(Transmit),
+    Stream(StreamOutput),
 }
 
 /// ICE and DTLS of a connection.
@@ -209,13 +216,12 @@ impl Transport {
     }
 
     /// The next connectivity check or handshake datagram.
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Outbound> {
         let transmit = match self.ice.poll_transmit(&mut self.pool) {
             Some(transmit) => transmit,
             None => self.poll_dtls()?,
         };
-        self.count_sent(&transmit);
-        Some(transmit)
+        Some(self.outbound(transmit))
     }
 
     fn poll_dtls(&mut self) -> Option<Transmit> {
@@ -234,13 +240,12 @@ impl Transport {
         &mut self,
         max_segments: usize,
         mut write: impl FnMut(&mut BytesMut) -> bool,
-    ) -> Option<Transmit> {
+    ) -> Option<Outbound> {
         let dtls = self.dtls.as_mut().filter(|dtls| dtls.can_send())?;
         let path = self.ice.send_path()?;
         if let Some(contents) = self.held.take() {
             let transmit = plain(path.local, path.remote, path.protocol, contents);
-            self.count_sent(&transmit);
-            return Some(transmit);
+            return Some(self.outbound(transmit));
         }
         let overhead = dtls.overhead();
         let tail = self.pool.tail(self.datagram_size * max_segments);
@@ -273,8 +278,13 @@ impl Transport {
         if transmit.contents.len() > segment_size {
             transmit.segment_size = Some(segment_size);
         }
+        Some(self.outbound(transmit))
+    }
+
+    /// What is ready for its path goes out.
+    fn outbound(&mut self, transmit: Transmit) -> Outbound {
         self.count_sent(&transmit);
-        Some(transmit)
+        Outbound::Transmit(transmit)
     }
 
     fn count_sent(&mut self, transmit: &Transmit) {
