@@ -84,7 +84,15 @@ attribute_types! {
     ICE_CONTROLLED = 0x8029,
     /// The sender leads; a tie-breaker (RFC 8445 §16.1).
     ICE_CONTROLLING = 0x802a,
+    /// Where an answer comes from (RFC 5780 §7.3).
+    RESPONSE_ORIGIN = 0x802b,
+    /// Where an answer comes from when asked to change both (RFC 5780 §7.4).
+    OTHER_ADDRESS = 0x802c,
 }
+
+/// The answer is to come from elsewhere (RFC 5780 §7.2). It is not among the known types: whoever does not do as
+/// it says has to refuse it (RFC 5780 §6.1).
+pub const CHANGE_REQUEST: u16 = 0x0003;
 
 /// RFC 8489 §14: types below 0x8000 must be understood.
 pub(super) fn must_be_understood(kind: u16) -> bool {

@@ -322,6 +322,11 @@ impl<'a> Message<'a> {
         address::parse_xor(self.attribute(kind)?, self.transaction).ok()
     }
 
+    /// A plain address attribute, such as OTHER-ADDRESS.
+    pub fn address(&self, kind: u16) -> Option<SocketAddr> {
+        address::parse(self.attribute(kind)?).ok()
+    }
+
     /// ALTERNATE-SERVER.
     pub fn alternate_server(&self) -> Option<SocketAddr> {
         address::parse(self.attribute(types::ALTERNATE_SERVER)?).ok()

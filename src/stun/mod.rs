@@ -9,9 +9,12 @@
 //! A [`Message`] is a view that was walked once: every attribute lies inside it. Attributes behind the
 //! integrity value are invisible (RFC 8489 §14.5), so whoever verifies the integrity first reads only what it
 //! covers.
+//!
+//! [`behavior`] is the one machine here: it asks a server how the NAT in front of a client behaves.
 
 pub mod address;
 pub mod attributes;
+pub mod behavior;
 pub mod builder;
 pub mod credentials;
 pub mod message;

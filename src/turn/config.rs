@@ -72,7 +72,8 @@ impl Credentials {
         Credentials { username: username.into(), password: Zeroizing::new(password.into()) }
     }
 
-    pub(super) fn password(&self) -> &str {
+    /// The password, to be handed to a client. It is copied out of what is wiped.
+    pub fn password(&self) -> &str {
         &self.password
     }
 }

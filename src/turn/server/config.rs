@@ -1,10 +1,10 @@
 //! What a server is told.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::policy::PeerPolicy;
+use super::policy::{Network, PeerPolicy};
 
 /// What a server gives, to how many, and for how long.
 #[derive(Debug, Clone)]
@@ -19,6 +19,11 @@ pub struct Config {
     pub ports: RangeInclusive<u16>,
     /// Whom data is relayed to. Default: public addresses.
     pub peers: PeerPolicy,
+    /// Blocks of addresses that data is relayed to as well, whatever `peers` says. Default none.
+    pub allowed_peers: Vec<Network>,
+    /// Two addresses with other IP addresses and other ports: what a client needs to learn how its NAT behaves
+    /// (RFC 5780 §6). The caller listens on both, and on each IP address with the other's port. Default none.
+    pub alternates: Option<(SocketAddr, SocketAddr)>,
     /// The default lifetime of an allocation. Default 600 s (RFC 8656 §3.2).
     pub lifetime: Duration,
     /// The longest one. Default 3600 s (RFC 8656 §7.2).
@@ -54,6 +59,8 @@ impl Default for Config {
             relay_v6: None,
             ports: 49_152..=65_535,
             peers: PeerPolicy::Public,
+            allowed_peers: Vec::new(),
+            alternates: None,
             lifetime: Duration::from_secs(600),
             max_lifetime: Duration::from_secs(3600),
             nonce_lifetime: Duration::from_secs(3600),
@@ -84,6 +91,9 @@ impl Config {
             () if !seconds.contains(&self.lifetime) || !seconds.contains(&self.max_lifetime) => {
                 Err(ConfigError::Lifetime)
             }
+            () if !self.alternates.is_none_or(|(a, b)| a.ip() != b.ip() && a.port() != b.port()) => {
+                Err(ConfigError::Alternates)
+            }
             () if !seconds.contains(&self.nonce_lifetime) => Err(ConfigError::Lifetime),
             () => Ok(()),
         }
@@ -103,6 +113,9 @@ pub enum ConfigError {
     /// No relay address, or one of the wrong IP version.
     #[error("no relay address, or one of the wrong IP version")]
     Relay,
+    /// The two addresses for the tests of RFC 5780 share their IP address or their port.
+    #[error("the alternate addresses share their IP address or their port")]
+    Alternates,
     /// A lifetime is below a second or above a day.
     #[error("a lifetime is below a second or above a day")]
     Lifetime,

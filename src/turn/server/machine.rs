@@ -14,7 +14,7 @@ use super::policy::Bucket;
 use crate::buffer::Pool;
 use crate::packet::{Ecn, Protocol, Transmit};
 use crate::rng::Rng;
-use crate::stun::attributes::types;
+use crate::stun::attributes::{CHANGE_REQUEST, types};
 use crate::stun::credentials::LongTermKey;
 use crate::stun::{Builder, Class, ErrorCode, Message, Method, PasswordAlgorithm, TransactionId};
 use crate::time::Clock;
@@ -36,7 +36,7 @@ const ALGORITHMS: [PasswordAlgorithm; 2] = [PasswordAlgorithm::Sha256, PasswordA
 const ALGORITHMS_VALUE: [u8; 8] = [0, 2, 0, 0, 0, 1, 0, 0];
 
 /// A client's path to the server: what an allocation belongs to (RFC 8656 §6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FiveTuple {
     /// The client, as the server sees it.
     pub client: SocketAddr,
@@ -153,8 +153,15 @@ const CAPACITY: Refusal = error(508, "Insufficient Capacity");
 /// What an answer that grants carries.
 enum Grant {
     Nothing,
-    Mapped,
-    Allocated { relays: Vec<SocketAddr>, lifetime: Duration, missing: Option<(Family, u16)> },
+    /// Where the answer comes from, and the other address, where there is one (RFC 5780 §7.3, §7.4).
+    Mapped {
+        origin: Option<(SocketAddr, SocketAddr)>,
+    },
+    Allocated {
+        relays: Vec<SocketAddr>,
+        lifetime: Duration,
+        missing: Option<(Family, u16)>,
+    },
     Lifetime(Duration),
 }
 
@@ -304,6 +311,11 @@ impl Server {
         self.stats
     }
 
+    /// Whether a client has an allocation.
+    pub fn has_allocation(&self, client: FiveTuple) -> bool {
+        self.allocations.contains_key(&client)
+    }
+
     /// Allocations that live.
     pub fn allocations(&self) -> usize {
         self.allocations.len()
@@ -384,13 +396,17 @@ impl Server {
     /// RFC 8656 §21.1.7: not to the server itself; and not where the policy says no, but for the relayed
     /// addresses of other clients.
     fn may_reach(&self, from: FiveTuple, peer: SocketAddr) -> bool {
-        peer != from.server && (self.config.peers.allows(peer.ip()) || self.relays.contains_key(&peer))
+        peer != from.server && (self.allows(peer.ip()) || self.relays.contains_key(&peer))
     }
 
     /// The same for a whole address. A relay address may be permitted: what goes there is checked again.
     fn may_permit(&self, peer: IpAddr) -> bool {
         let own = [self.config.relay_v4, self.config.relay_v6].contains(&Some(peer));
-        own || self.config.peers.allows(peer)
+        own || self.allows(peer)
+    }
+
+    fn allows(&self, peer: IpAddr) -> bool {
+        self.config.peers.allows(peer) || self.config.allowed_peers.iter().any(|block| block.contains(peer))
     }
 
     // ----- requests -----
@@ -409,10 +425,7 @@ impl Server {
     fn on_request(&mut self, now: Instant, from: FiveTuple, message: &Message<'_>) -> Option<()> {
         self.stats.requests += 1;
         if message.method() == Method::BINDING {
-            let outcome = match message.unknown_required().as_slice() {
-                [] => Ok(Grant::Mapped),
-                [kind, ..] => Err(Refusal::Unknown(*kind)),
-            };
+            let (from, outcome) = self.on_binding(from, message);
             return self.answer(now, from, message, None, outcome);
         }
         let (signer, outcome) = match self.authenticate(now, from, message) {
@@ -423,6 +436,38 @@ impl Server {
             Err(refusal) => (None, Err(refusal)),
         };
         self.answer(now, from, message, signer.as_ref(), outcome)
+    }
+
+    /// RFC 8489 §6.3.1; and RFC 5780 §6.1, where there are addresses for it: then the answer may leave from another
+    /// address than the request came to.
+    fn on_binding(&self, from: FiveTuple, message: &Message<'_>) -> (FiveTuple, Result<Grant, Refusal>) {
+        let other = self.other_address(from);
+        let is_known = |kind: u16| kind == CHANGE_REQUEST && other.is_some();
+        if let Some(kind) = message.unknown_required().as_slice().iter().find(|kind| !is_known(**kind)) {
+            return (from, Err(Refusal::Unknown(*kind)));
+        }
+        let Some(other) = other else { return (from, Ok(Grant::Mapped { origin: None })) };
+        let flags = match message.attribute(CHANGE_REQUEST) {
+            None => 0,
+            Some(&[_, _, _, flags]) => flags,
+            Some(_) => return (from, Err(BAD_REQUEST)),
+        };
+        // RFC 5780 §7.2: 4 changes the IP address, 2 the port.
+        let ip = if flags & 4 != 0 { other.ip() } else { from.server.ip() };
+        let port = if flags & 2 != 0 { other.port() } else { from.server.port() };
+        let origin = SocketAddr::new(ip, port);
+        (FiveTuple { server: origin, ..from }, Ok(Grant::Mapped { origin: Some((origin, other)) }))
+    }
+
+    /// The address with another IP address and another port than the one that a datagram came to
+    /// (RFC 5780 §6.1, table 1).
+    fn other_address(&self, from: FiveTuple) -> Option<SocketAddr> {
+        let (a, b) = self.config.alternates.filter(|_| from.protocol == Protocol::Udp)?;
+        let opposite = |own, one, two| if own == one { Some(two) } else { (own == two).then_some(one) };
+        let ip = opposite(from.server.ip(), a.ip(), b.ip())?;
+        let port = if from.server.port() == a.port() { b.port() } else { a.port() };
+        let known = [a.port(), b.port()].contains(&from.server.port());
+        known.then_some(SocketAddr::new(ip, port))
     }
 
     /// RFC 8489 §9.2.4, in its order.
@@ -813,8 +858,12 @@ fn write_grant(builder: &mut Builder<'_>, grant: &Grant, client: SocketAddr) {
     let seconds = |lifetime: &Duration| u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX).to_be_bytes();
     match grant {
         Grant::Nothing => {}
-        Grant::Mapped => {
+        Grant::Mapped { origin } => {
             builder.xor_mapped_address(client);
+            if let Some((origin, other)) = origin {
+                builder.address(types::MAPPED_ADDRESS, client);
+                builder.address(types::RESPONSE_ORIGIN, *origin).address(types::OTHER_ADDRESS, *other);
+            }
         }
         Grant::Lifetime(lifetime) => {
             builder.attribute(types::LIFETIME, &seconds(lifetime));

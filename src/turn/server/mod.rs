@@ -17,4 +17,7 @@ mod policy;
 pub use auth::{Users, time_limited};
 pub use config::{Config, ConfigError};
 pub use machine::{Event, FiveTuple, Server, Stats};
-pub use policy::PeerPolicy;
+pub use policy::{Network, NetworkError, PeerPolicy};
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! Whom the server relays to, and how much.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 use std::time::Instant;
 
 /// Which peers data is relayed to.
@@ -35,6 +37,69 @@ impl PeerPolicy {
         }
     }
 }
+
+/// A block of addresses, written `10.0.0.0/8` or `2001:db8::/32`; an address alone is a block of one.
+///
+/// Bits behind the prefix are ignored. An IPv4-mapped IPv6 address is in the blocks of its IPv4 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u32,
+}
+
+impl Network {
+    /// The block of all addresses that share their first `prefix` bits with `address`; `None` when the address
+    /// has fewer bits.
+    pub fn new(address: IpAddr, prefix: u32) -> Option<Self> {
+        let address = address.to_canonical();
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        (prefix <= bits).then_some(Network { address, prefix })
+    }
+
+    /// Whether an address is in the block.
+    pub fn contains(self, ip: IpAddr) -> bool {
+        match (self.address, ip.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(ip)) => {
+                let mask = u32::MAX.checked_shl(32 - self.prefix).unwrap_or(0);
+                (own.to_bits() ^ ip.to_bits()) & mask == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - self.prefix).unwrap_or(0);
+                (own.to_bits() ^ ip.to_bits()) & mask == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| NetworkError)?;
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse().map_err(|_| NetworkError)?,
+            None if address.to_canonical().is_ipv4() => 32,
+            None => 128,
+        };
+        Network::new(address, prefix).ok_or(NetworkError)
+    }
+}
+
+/// Text that names no block of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a block of addresses such as 10.0.0.0/8")]
+pub struct NetworkError;
 
 /// 0.0.0.0/8 reaches the host itself on common systems (CVE-2020-26262 was that in a relay).
 fn is_loopback(ip: IpAddr) -> bool {
@@ -174,5 +239,19 @@ mod tests {
             let ip = ip.parse().unwrap();
             assert_eq!((PeerPolicy::Private.allows(ip), PeerPolicy::Any.allows(ip)), (private, any), "{ip}");
         }
+    }
+
+    #[test]
+    fn a_block_holds_what_shares_its_prefix() {
+        let holds = |block: &str, ip: &str| block.parse::<Network>().unwrap().contains(ip.parse().unwrap());
+        assert!(holds("10.1.2.3/8", "10.255.0.1") && !holds("10.1.2.3/8", "11.0.0.1"));
+        assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.6"));
+        assert!(holds("0.0.0.0/0", "8.8.8.8") && !holds("0.0.0.0/0", "2001:db8::1"));
+        assert!(holds("2001:db8::/32", "2001:db8:ffff::1") && !holds("2001:db8::/32", "2001:db9::1"));
+        assert!(holds("::/0", "::1") && holds("127.0.0.0/8", "::ffff:127.0.0.1"));
+        for wrong in ["", "10.0.0.0/33", "2001:db8::/129", "10.0.0.0/-1", "10.0.0/8", "host/8", "10.0.0.0/"] {
+            assert_eq!(wrong.parse::<Network>(), Err(NetworkError), "{wrong}");
+        }
+        assert_eq!("10.0.0.0/8".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
     }
 }
