@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::crypto::{self, Backend, cert::Identity};
 use crate::session::gather::{self, CandidatePolicy, IceServer, IceTransportPolicy, MdnsConfig, NatMapping};
+use crate::session::negotiate::MediaConfig;
 use crate::types::setup::DtlsRole;
+use crate::types::srtp_profile::SrtpProfile;
 use crate::{ice, sctp};
 
 /// How an [`Rtc`](crate::Rtc) behaves. Every field has a default that suits a browser at the other end.
@@ -44,6 +46,14 @@ pub struct RtcConfig {
     pub preferred_dtls_role: DtlsRole,
     /// Windows, message sizes, retransmission, congestion control.
     pub sctp: sctp::Config,
+    /// The media that is spoken; by default none, and every section of audio and video is turned down.
+    pub media: MediaConfig,
+    /// The SRTP profiles that DTLS negotiates, the preferred one first; by default all, those with GCM first. They
+    /// are offered whether media is configured or not: media may be agreed upon when the handshake is long over, and
+    /// some peers refuse a handshake without.
+    pub srtp_profiles: Vec<SrtpProfile>,
+    /// Bytes of RTP that may wait to be sent: 65,536 to 67,108,864, by default 2 MiB. Nothing is set aside for it.
+    pub media_send_buffer: usize,
     /// The largest UDP payload that is sent, in bytes: 576 to 65,507, by default 1,200.
     pub datagram_size: usize,
     /// How many equal-sized datagrams may leave as one [`Transmit`](crate::Transmit) for UDP GSO: 1 (the
@@ -75,6 +85,9 @@ impl Default for RtcConfig {
             dtls_patience: Duration::from_secs(30),
             preferred_dtls_role: DtlsRole::Client,
             sctp: sctp::Config::default(),
+            media: MediaConfig::default(),
+            srtp_profiles: SrtpProfile::ALL.to_vec(),
+            media_send_buffer: 2 * 1024 * 1024,
             datagram_size: 1200,
             max_segments: 1,
             max_channels: 1024,
@@ -106,6 +119,16 @@ impl RtcConfig {
             "datagram_size times max_segments is at most 65,507",
         )?;
         check((1..=65_535).contains(&self.max_channels), "max_channels", "1 to 65,535")?;
+        check(
+            (65_536..=67_108_864).contains(&self.media_send_buffer),
+            "media_send_buffer",
+            "65,536 to 67,108,864 bytes",
+        )?;
+        check(
+            self.media.is_empty() || !self.srtp_profiles.is_empty(),
+            "srtp_profiles",
+            "at least one, when media is configured",
+        )?;
         check(!self.dtls_patience.is_zero(), "dtls_patience", "more than zero")?;
         check(self.ice.validate().is_ok(), "ice", "see ice::Config::validate")?;
         check(

@@ -41,13 +41,22 @@ pub use session::gather::{
     CandidatePolicy, FirstFrame, GatheringState, IceServer, IceServerError, IceServerFailure,
     IceTransportPolicy, IncomingStream, MdnsConfig, NatMapping, ParseUrlError, ServerKind, ServerUrl,
 };
-pub use session::negotiate::{Applied, NegotiationError, RemoteCandidate, SignalingState};
+pub use session::media::{
+    DroppedMedia, OutgoingPacket, PacketOrigin, ReceiverId, ReceiverInfo, RtpPacket, SendMediaError,
+    TransceiverConfig, TransceiverError, TransceiverInfo,
+};
+pub use session::negotiate::{
+    Applied, Incoming, MediaConfig, MediaLevel, NegotiationError, RemoteCandidate, SignalingState,
+    TransceiverId,
+};
 pub use session::tap::{Direction, TappedPacket};
 pub use session::transport::{DroppedDatagrams, PathInfo};
 pub use stats::RtcStats;
 pub use time::Clock;
 pub use types::candidate::Candidate;
-pub use types::ids::StreamId;
+pub use types::codec::{Codec, MediaType};
+pub use types::direction::Direction as MediaDirection;
+pub use types::ids::{Mid, Pt, Rid, Ssrc, StreamId};
 
 /// The README's code is compiled with the documentation tests.
 #[cfg(doctest)]

@@ -1,5 +1,7 @@
 //! The public face of one connection.
 
+mod media;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +33,6 @@ use crate::types::candidate::Candidate;
 use crate::types::credentials::Credentials;
 use crate::types::fingerprint::{Fingerprint, FingerprintHash};
 use crate::types::setup::IceRole;
-use crate::types::srtp_profile::SrtpProfile;
 
 /// One WebRTC connection, as a state machine without sockets, clocks or threads.
 ///
@@ -68,6 +69,10 @@ pub struct Rtc {
     clock: Clock,
     /// The DTLS stream of the seed, until the handshake takes it.
     dtls_rng: Option<Rng>,
+    /// The seed of the RTP stream, for when media is agreed upon.
+    rtp_seed: [u8; 32],
+    /// Whether the application was told that an offer is needed.
+    negotiation_told: bool,
     /// No more local candidates will come.
     end_of_candidates: bool,
     /// An ICE restart of ours waits to be signalled.
@@ -119,12 +124,15 @@ impl Rtc {
         };
         Ok(Rtc {
             session: Session::new(now, ice, association, limits),
-            negotiator: Negotiator::new(&mut Rng::new(seed, Stream::Session)),
+            negotiator: Negotiator::new(&mut Rng::new(seed, Stream::Session))
+                .with_media(config.media.clone()),
             fingerprint: identity.fingerprint(FingerprintHash::Sha256),
             identity,
             config,
             clock,
             dtls_rng: Some(Rng::new(seed, Stream::Dtls)),
+            rtp_seed: Rng::new(seed, Stream::Rtp).array(),
+            negotiation_told: false,
             end_of_candidates: false,
             restart_pending: false,
             ufrags_changed: true,
@@ -233,8 +241,9 @@ impl Rtc {
         let fingerprints = [self.fingerprint];
         let facts = self.facts(&candidates, &fingerprints);
         let mut next = self.negotiator.clone();
-        let offer = next.create_offer(&facts, OfferOptions { data: true })?;
+        let offer = next.create_offer(&facts, OfferOptions { data: self.wants_data() })?;
         self.negotiator = next;
+        self.negotiation_told = false;
         Ok(offer)
     }
 
@@ -292,6 +301,7 @@ impl Rtc {
             self.session.command(|now, transport| transport.ice.rollback_restart(now));
             self.ufrags_changed = true;
         }
+        self.tell_negotiation();
         Ok(())
     }
 
@@ -306,7 +316,8 @@ impl Rtc {
         });
         self.restart_pending = true;
         self.ufrags_changed = true;
-        self.session.on_negotiation_needed();
+        self.negotiation_told = false;
+        self.tell_negotiation();
     }
 
     /// Where offer and answer stand.
@@ -349,13 +360,15 @@ impl Rtc {
 
     /// Carries out what was agreed upon.
     fn apply(&mut self, applied: Applied) {
-        let _entered = self.span.enter();
+        let span = self.span.clone();
+        let _entered = span.enter();
         self.restart_pending = false;
         self.ufrags_changed = true;
         if let Some(data) = &applied.data {
             let max = usize::try_from(data.max_message_size).unwrap_or(usize::MAX);
             self.session.set_remote_data(data.port, max);
         }
+        self.apply_media(applied.media);
         let Some(remote) = applied.transport else { return };
         let (role, fingerprints) = (remote.dtls_role, remote.fingerprints.clone());
         self.session.set_remote_transport(remote);
@@ -364,9 +377,7 @@ impl Rtc {
                 let config = dtls::Config {
                     patience: self.config.dtls_patience,
                     key_log: self.config.key_log,
-                    // Always: media may be agreed upon when the handshake is long over, and some peers refuse a
-                    // handshake without `use_srtp`, or answer it unasked.
-                    srtp_profiles: SrtpProfile::ALL.to_vec(),
+                    srtp_profiles: self.config.srtp_profiles.clone(),
                     ..dtls::Config::new(self.config.crypto, self.identity.clone())
                 };
                 self.session.start_dtls(Arc::new(config), role, fingerprints, rng);

@@ -4,9 +4,12 @@ use bytes::Bytes;
 
 use super::channels::{ChannelId, MessageKind};
 use super::gather::{GatheringState, IceServerFailure};
+use super::media::{ReceiverId, RtpPacket};
+use super::negotiate::TransceiverId;
 use super::transport::PathInfo;
 use crate::sctp::MessageId;
 use crate::types::candidate::Candidate;
+use crate::types::ids::{Rid, Ssrc};
 use crate::{dtls, sctp};
 
 /// What happened.
@@ -69,8 +72,38 @@ pub enum Event {
     BufferedAmountLow(ChannelId),
     /// A channel has ended; its id names nothing any more.
     ChannelClosed(ChannelId),
-    /// Something changed that only an offer can tell the peer: the first channel, or an ICE restart.
+    /// Something changed that only an offer can tell the peer: a transceiver, or an ICE restart.
     NegotiationNeeded,
+    /// A transceiver is new, or an exchange of descriptions changed it, or took its section away: ask
+    /// [`Rtc::transceiver`](crate::Rtc::transceiver).
+    Transceiver(TransceiverId),
+    /// The first packet of a stream of the peer arrived.
+    StreamStarted {
+        /// The stream.
+        receiver: ReceiverId,
+        /// The transceiver that it belongs to.
+        transceiver: TransceiverId,
+        /// Its name within its transceiver, in a simulcast.
+        rid: Option<Rid>,
+        /// Its source.
+        ssrc: Ssrc,
+    },
+    /// A stream of the peer has ended: it said so, or its section is gone.
+    StreamEnded {
+        /// The stream; its id names nothing any more.
+        receiver: ReceiverId,
+        /// Its source.
+        ssrc: Ssrc,
+    },
+    /// An RTP packet arrived, for a transceiver at the level of packets.
+    Packet(RtpPacket),
+    /// The peer wants a key frame (RFC 4585 §6.3.1, RFC 5104 §4.3.1). Requests that repeat each other are told once.
+    KeyFrameRequested {
+        /// Of this transceiver.
+        transceiver: TransceiverId,
+        /// Of the stream of this name, in a simulcast.
+        rid: Option<Rid>,
+    },
     /// One line of an NSS key log, without its line end. Only with [`RtcConfig::key_log`](crate::RtcConfig::key_log).
     KeyLog(String),
     /// The connection is over. Nothing follows but [`Output::Timeout`](crate::Output::Timeout) with `None`.

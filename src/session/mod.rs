@@ -7,6 +7,7 @@ pub mod channels;
 pub(crate) mod demux;
 pub mod event;
 pub mod gather;
+pub mod media;
 pub mod negotiate;
 pub(crate) mod tap;
 pub(crate) mod transport;
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::buffer::Pool;
 use crate::dtls;
 use crate::ice;
 use crate::packet::{Datagram, Protocol};
@@ -28,7 +30,8 @@ use crate::types::setup::DtlsRole;
 use channels::Channels;
 use demux::Kind;
 use event::{CloseReason, ConnectionState, Event};
-use negotiate::RemoteTransport;
+use media::Media;
+use negotiate::{AgreedMedia, RemoteTransport};
 use tap::{Direction, Tap};
 use transport::{Outbound, PathInfo, Transport};
 
@@ -61,6 +64,8 @@ pub(crate) struct Session {
     pub(crate) transport: Transport,
     pub(crate) association: Association,
     pub(crate) channels: Channels,
+    /// `None` until media is agreed upon: a connection without media does not pay for it.
+    pub(crate) media: Option<Box<Media>>,
     /// Facts for the application, oldest first. Messages are not among them: they stay in the association,
     /// and in its receive window, until they are polled.
     events: VecDeque<Event>,
@@ -68,6 +73,10 @@ pub(crate) struct Session {
     pub(crate) authenticated: Vec<(SocketAddr, SocketAddr, Protocol)>,
     pub(crate) tap: Tap,
     pub(crate) reading: Reading,
+    /// Data channels were agreed upon.
+    has_data: bool,
+    /// The association was told to connect.
+    is_associating: bool,
     limits: Limits,
 }
 
@@ -90,10 +99,13 @@ impl Session {
             transport: Transport::new(ice, limits.datagram_size),
             association,
             channels: Channels::new(limits.max_channels, limits.max_waiting_bytes),
+            media: None,
             events: VecDeque::new(),
             authenticated: Vec::new(),
             tap: Tap::new(limits.tap_bytes),
             reading: Reading::On,
+            has_data: false,
+            is_associating: false,
             limits,
         }
     }
@@ -116,6 +128,19 @@ impl Session {
     pub(crate) fn set_remote_data(&mut self, port: u16, max_message_size: usize) {
         self.association.set_remote_port(port);
         self.association.set_remote_max_message_size(max_message_size);
+        self.has_data = true;
+        self.connect_association();
+    }
+
+    /// RFC 8831 §6.1: SCTP starts over DTLS that is up, when both sides have said that they want data.
+    fn connect_association(&mut self) {
+        if !self.has_data || self.is_associating || !self.transport.is_secured() || self.life != Life::Live {
+            return;
+        }
+        self.is_associating = true;
+        let rtt = self.transport.ice.send_path().and_then(|path| path.rtt);
+        self.association.set_mtu(self.transport.application_size());
+        self.association.connect(self.now, rtt);
     }
 
     /// The peer's transport, as it was signalled: for the first time, again, or after a restart.
@@ -181,7 +206,7 @@ impl Session {
         match demux::classify(&datagram.contents) {
             Kind::Stun => self.transport.handle_stun(self.now, &datagram),
             Kind::Dtls => self.handle_dtls(datagram),
-            Kind::Rtp | Kind::Rtcp => self.transport.dropped.media += 1,
+            kind @ (Kind::Rtp | Kind::Rtcp) => self.handle_media(kind, datagram),
             Kind::Channel => self.transport.dropped.channel_data += 1,
             Kind::Unknown => self.transport.dropped.unknown += 1,
         }
@@ -194,6 +219,48 @@ impl Session {
             self.tap.record(self.now, Direction::Received, &packet);
             self.association.handle_packet(self.now, packet.freeze(), ecn);
         }
+    }
+
+    /// RTP and RTCP reach the streams only from an address that an authentic check came from.
+    fn handle_media(&mut self, kind: Kind, datagram: Datagram) {
+        let Datagram { source, destination, protocol, contents, .. } = datagram;
+        let Some(media) = &mut self.media else {
+            self.transport.dropped.media += 1;
+            return;
+        };
+        if self.transport.ice.accepts_from(source, destination, protocol) == ice::SourceState::Unknown {
+            self.transport.dropped.unvalidated += 1;
+            return;
+        }
+        match kind {
+            Kind::Rtcp => media.handle_rtcp(self.now, contents, &mut self.events),
+            _ => media.handle_rtp(self.now, contents, &mut self.events),
+        }
+    }
+
+    /// Audio and video, as an exchange of descriptions left them. `make` is asked for the machine of media when
+    /// there is none yet.
+    pub(crate) fn set_media(&mut self, agreed: Vec<AgreedMedia>, make: impl FnOnce() -> Media) {
+        if self.life != Life::Live || (agreed.is_empty() && self.media.is_none()) {
+            return;
+        }
+        let media = self.media.get_or_insert_with(|| Box::new(make()));
+        media.apply(agreed, &mut self.events);
+        self.set_media_keys();
+    }
+
+    /// Gives media its keys, once both are there.
+    fn set_media_keys(&mut self) {
+        let Some(media) = self.media.as_mut().filter(|media| !media.has_keys()) else { return };
+        if let Some(keys) = self.transport.dtls().and_then(dtls::Connection::srtp_keys) {
+            media.set_keys(&keys);
+        }
+    }
+
+    /// For commands of media: the machine, and what it writes into.
+    pub(crate) fn media_parts(&mut self) -> Option<(Instant, &mut Media, &mut Pool)> {
+        let media = self.media.as_mut().filter(|_| self.life == Life::Live)?;
+        Some((self.now, media, &mut self.transport.pool))
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -270,9 +337,8 @@ impl Session {
     fn on_dtls(&mut self, fact: dtls::Fact) {
         match fact {
             dtls::Fact::Connected => {
-                let rtt = self.transport.ice.send_path().and_then(|path| path.rtt);
-                self.association.set_mtu(self.transport.application_size());
-                self.association.connect(self.now, rtt);
+                self.connect_association();
+                self.set_media_keys();
                 self.set_state(ConnectionState::Connected);
             }
             dtls::Fact::Closed(reason) => self.end(CloseReason::from(reason)),
@@ -354,6 +420,11 @@ impl Session {
         if let Some(outbound) = self.transport.poll_transmit() {
             return Some(outbound);
         }
+        if let Some(media) = self.media.as_mut().filter(|media| media.has_output() && self.life == Life::Live)
+            && let Some(transmit) = self.transport.poll_media(media, now, self.limits.max_segments)
+        {
+            return Some(Outbound::Transmit(transmit));
+        }
         let Session { association, tap, .. } = self;
         self.transport.poll_application(self.limits.max_segments, |out| {
             let start = out.len();
@@ -384,6 +455,9 @@ impl Session {
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
+                if let (Event::Packet(_), Some(media)) = (&event, &mut self.media) {
+                    media.on_polled();
+                }
                 return Some(event);
             }
             if self.life != Life::Live {
@@ -404,9 +478,11 @@ impl Session {
             if self.life == Life::Leaving {
                 self.life = Life::Closed;
                 self.transport.shut();
+                self.media.iter_mut().for_each(|media| media.shut());
             }
             return None;
         }
-        earliest([self.transport.next_timeout(), self.association.next_timeout()])
+        let media = self.media.as_ref().and_then(|media| media.next_timeout());
+        earliest([self.transport.next_timeout(), self.association.next_timeout(), media])
     }
 }

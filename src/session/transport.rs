@@ -14,6 +14,7 @@ use crate::dtls;
 use crate::ice::{self, SourceState};
 use crate::packet::{Datagram, Ecn, Protocol, StreamOutput, Transmit};
 use crate::rng::Rng;
+use crate::session::media::Media;
 use crate::time::earliest;
 use crate::types::candidate::CandidateKind;
 use crate::types::fingerprint::Fingerprint;
@@ -56,11 +57,11 @@ impl From<&ice::Path> for PathInfo {
 pub struct DroppedDatagrams {
     /// Empty, or of a protocol that WebRTC does not speak (RFC 7983).
     pub unknown: u64,
-    /// DTLS from an address without an authentic connectivity check.
+    /// DTLS, RTP or RTCP from an address without an authentic connectivity check.
     pub unvalidated: u64,
     /// DTLS before the remote description is known.
     pub early: u64,
-    /// RTP or RTCP without keys or without negotiated media.
+    /// RTP or RTCP before any media is agreed upon.
     pub media: u64,
     /// TURN ChannelData without an allocation.
     pub channel_data: u64,
@@ -81,7 +82,7 @@ pub(crate) struct Transport {
     pub(crate) ice: ice::Agent,
     /// `None` until the DTLS role is settled.
     dtls: Option<dtls::Connection>,
-    pool: Pool,
+    pub(crate) pool: Pool,
     pub(crate) dropped: DroppedDatagrams,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
@@ -229,6 +230,22 @@ impl Transport {
         let path = self.ice.send_path()?;
         let contents = dtls.poll_datagram(&mut self.pool, self.datagram_size)?;
         Some(plain(path.local, path.remote, path.protocol, contents))
+    }
+
+    /// The next datagram of media, or run of them. Nothing is asked for while there is no path.
+    pub(crate) fn poll_media(
+        &mut self,
+        media: &mut Media,
+        now: Instant,
+        max_segments: usize,
+    ) -> Option<Transmit> {
+        let path = self.ice.send_path()?;
+        let (local, remote, protocol) = (path.local, path.remote, path.protocol);
+        let run = media.poll_transmit(now, &mut self.pool, max_segments)?;
+        let mut transmit = plain(local, remote, protocol, run.contents);
+        transmit.segment_size = run.segment_size;
+        self.count_sent(&transmit);
+        Some(transmit)
     }
 
     /// Seals what `write` appends, again and again until it appends nothing or `max_segments` are written: equal

@@ -26,6 +26,18 @@ pub struct MediaConfig {
     /// What a transceiver does that an offer of the peer has made. RFC 8829 §5.10 lets it receive only; one that
     /// reflects media sends too.
     pub incoming: Incoming,
+    /// How media of such a transceiver is handed out.
+    pub level: MediaLevel,
+}
+
+/// How received media is handed out, for one transceiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MediaLevel {
+    /// RTP packets, as they arrive: for whoever forwards them.
+    #[default]
+    Packets,
+    /// Encoded frames, whole and in order: for whoever plays or records them.
+    Frames,
 }
 
 /// What becomes of media that the peer offers and no transceiver waits for.
@@ -93,7 +105,13 @@ impl MediaConfig {
             .map(Cow::Borrowed)
             .to_vec(),
             incoming: Incoming::Receive,
+            level: MediaLevel::Packets,
         }
+    }
+
+    /// Whether there is no format at all, so that all media is turned down.
+    pub fn is_empty(&self) -> bool {
+        self.audio.is_empty() && self.video.is_empty()
     }
 
     pub(super) fn printable(mut self) -> Self {
@@ -126,6 +144,13 @@ impl MediaConfig {
 /// Names a transceiver of one connection, for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransceiverId(pub(super) usize);
+
+impl TransceiverId {
+    /// Its place among the transceivers of its connection, in the order in which they were made.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// What is sent in a section.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -181,6 +206,7 @@ pub(super) struct Transceiver {
     /// What the application wants.
     pub(super) direction: Direction,
     pub(super) sender: Sender,
+    pub(super) level: MediaLevel,
     /// The layers that are asked for in an offer of ours, when it receives.
     pub(super) receive_rids: Vec<Rid>,
     /// Its section, once agreed upon.
@@ -211,8 +237,12 @@ pub struct AgreedMedia {
     pub mixed_extensions: bool,
     /// What the peer sends.
     pub remote: RemoteMedia,
+    /// What is sent here, if the direction allows.
+    pub sender: Sender,
     /// The layers that the peer wants of what is sent; empty without simulcast.
     pub send_rids: Vec<Rid>,
+    /// How what arrives is handed out.
+    pub level: MediaLevel,
 }
 
 /// A header extension that both sides speak (RFC 8285 §6).
@@ -434,7 +464,13 @@ impl LocalMedia {
     }
 
     /// What the session is told.
-    pub(super) fn agreed(&self, section: usize, mid: Option<Mid>, remote: &MediaSection<'_>) -> AgreedMedia {
+    pub(super) fn agreed(
+        &self,
+        section: usize,
+        mid: Option<Mid>,
+        remote: &MediaSection<'_>,
+        level: MediaLevel,
+    ) -> AgreedMedia {
         AgreedMedia {
             transceiver: self.transceiver,
             section,
@@ -446,7 +482,9 @@ impl LocalMedia {
             rtcp_reduced_size: self.rtcp_reduced_size,
             mixed_extensions: self.mixed_extensions,
             remote: RemoteMedia::read(remote),
+            sender: self.sender.clone(),
             send_rids: self.send_rids.clone(),
+            level,
         }
     }
 
@@ -464,7 +502,8 @@ impl LocalMedia {
             }
         }
         let names = |rids: &[Rid]| rids.iter().map(Rid::as_str).collect::<Vec<_>>().join(";");
-        let first = self.sender.encodings.first();
+        let has_rtx = self.formats.iter().any(|format| format.rtx.is_some());
+        let first = self.sender.encodings.first().filter(|_| has_rtx);
         self.text = Text {
             formats: pts.join(" "),
             parameters,
@@ -530,8 +569,10 @@ impl LocalMedia {
             return;
         }
         rtp.ssrc_groups = self.text.group.iter().map(|group| SsrcGroup::new("FID", group)).collect();
+        let has_rtx = self.text.group.is_some();
+        let first = self.sender.encodings.first();
         let sources =
-            self.sender.encodings.first().map(|e| [Some(e.ssrc), e.rtx]).into_iter().flatten().flatten();
+            first.map(|e| [Some(e.ssrc), e.rtx.filter(|_| has_rtx)]).into_iter().flatten().flatten();
         for ssrc in sources {
             let line = |name, value| SsrcLine { ssrc, attribute: Attribute { name, value: Some(value) } };
             rtp.ssrcs.push(line("cname", &self.sender.cname.0));

@@ -20,6 +20,7 @@ mod codecs;
 mod error;
 mod media;
 mod sections;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -28,8 +29,8 @@ mod trickle;
 pub use codecs::{Capability, Format};
 pub use error::{NegotiationError, TrickleError, UnknownTransceiver};
 pub use media::{
-    AgreedExtension, AgreedMedia, Encoding, Incoming, Label, MAX_SSRCS, MediaConfig, RemoteMedia, Sender,
-    TransceiverId,
+    AgreedExtension, AgreedMedia, Encoding, Incoming, Label, MAX_SSRCS, MediaConfig, MediaLevel, RemoteMedia,
+    Sender, TransceiverId,
 };
 pub use transport::{Applied, RemoteData, RemoteTransport, SCTP_PORT, TransportFacts};
 pub use trickle::{Ignored, RemoteCandidate, Trickled};
@@ -48,6 +49,7 @@ use crate::types::setup::{DtlsRole, IceRole, Setup};
 use codecs::Numbers;
 use media::{ExtensionIds, LocalMedia, Transceiver};
 use sections::{Layout, Section, check_continuity, fresh_mid, is_data};
+use sources::Sources;
 use transport::{Told, Written, answerer_role, ice_role, offerer_role, setup_of};
 
 /// Where an exchange of descriptions stands (RFC 8829 §3.2).
@@ -67,12 +69,30 @@ pub struct OfferOptions {
     pub data: bool,
 }
 
+/// What is known of a transceiver here.
+#[derive(Debug, Clone, Copy)]
+pub struct TransceiverView<'a> {
+    /// What it carries.
+    pub kind: MediaType,
+    /// What the application wants it to do.
+    pub wanted: Direction,
+    /// What it sends.
+    pub sender: &'a Sender,
+    /// How what it receives is handed out.
+    pub level: MediaLevel,
+    /// The name of its section, once agreed upon.
+    pub mid: Option<Mid>,
+    /// Whether it has ended for good.
+    pub is_stopped: bool,
+}
+
 /// The offer/answer machine of one connection. `Clone` lets a caller try a step and keep the former state.
 #[derive(Debug, Clone)]
 pub struct Negotiator {
     session_id: u64,
     /// Grows with every description written, as RFC 8829 §5.2.2 has it.
     version: u64,
+    sources: Sources,
     media: MediaConfig,
     transceivers: Vec<Transceiver>,
     agreed: Agreement,
@@ -131,6 +151,7 @@ impl Negotiator {
         Negotiator {
             session_id: rng.u64() >> 1,
             version: 0,
+            sources: Sources::new(rng.u64()),
             media: MediaConfig::default(),
             transceivers: Vec::new(),
             agreed: Agreement::default(),
@@ -158,6 +179,7 @@ impl Negotiator {
             kind,
             direction,
             sender,
+            level: self.media.level,
             receive_rids,
             section: None,
             is_stopped: false,
@@ -187,6 +209,38 @@ impl Negotiator {
         Ok(())
     }
 
+    /// How what it receives is handed out; counts from the next exchange on, as far as this machine is concerned.
+    pub fn set_level(&mut self, id: TransceiverId, level: MediaLevel) -> Result<(), UnknownTransceiver> {
+        self.transceiver_mut(id)?.level = level;
+        Ok(())
+    }
+
+    /// Fresh sources for what a transceiver sends: one stream, or one for each of `rids`, all with the same
+    /// canonical name, and a retransmission source each.
+    pub fn draw_sender(&mut self, rids: &[Rid]) -> Sender {
+        self.sources.sender(rids)
+    }
+
+    /// All transceivers, stopped ones included, in the order in which they were made.
+    pub fn transceivers(&self) -> impl Iterator<Item = TransceiverId> + use<> {
+        (0..self.transceivers.len()).map(TransceiverId)
+    }
+
+    /// What is wanted of a transceiver, and where it is.
+    pub fn transceiver(&self, id: TransceiverId) -> Option<TransceiverView<'_>> {
+        let transceiver = self.transceivers.get(id.0)?;
+        let section = transceiver.section.and_then(|at| self.agreed.sections.get(at));
+        let section = section.filter(|section| section.transceiver() == Some(id));
+        Some(TransceiverView {
+            kind: transceiver.kind,
+            wanted: transceiver.direction,
+            sender: &transceiver.sender,
+            level: transceiver.level,
+            mid: section.and_then(|section| section.mid),
+            is_stopped: transceiver.is_stopped,
+        })
+    }
+
     fn transceiver_mut(&mut self, id: TransceiverId) -> Result<&mut Transceiver, UnknownTransceiver> {
         self.transceivers
             .get_mut(id.0)
@@ -204,9 +258,10 @@ impl Negotiator {
                 let section =
                     self.agreed.sections.get(at).filter(|s| s.transceiver() == Some(TransceiverId(i)));
                 // One whose section is gone has nothing more to say.
-                section
-                    .and_then(|section| section.media.as_ref())
-                    .is_some_and(|said| transceiver.is_stopped || said.wanted != transceiver.direction)
+                section.and_then(|section| section.media.as_ref()).is_some_and(|said| {
+                    let is_same = said.wanted == transceiver.direction && said.sender == transceiver.sender;
+                    transceiver.is_stopped || !is_same
+                })
             }
         };
         (data_wanted && !has_data) || self.transceivers.iter().enumerate().any(is_new)
@@ -308,7 +363,7 @@ impl Negotiator {
             None => None,
         };
         let mut sections = taken_over(&offer, &layout, &bundle);
-        let transceivers = self.answer_media(&offer, fits, &mut sections);
+        let (transceivers, sources) = self.answer_media(&offer, fits, &mut sections);
         let (role, tag) = match &transport {
             Some((agreed, ..)) => (agreed.dtls_role, agreed.tag),
             None => (facts.preferred_role, 0),
@@ -322,7 +377,7 @@ impl Negotiator {
             ..self.description(facts, &written, &sections, &names, tag)
         })?;
         self.version += 1;
-        self.transceivers = transceivers;
+        (self.transceivers, self.sources) = (transceivers, sources);
         Ok((answer, self.complete(&offer, &bundle, sections, transport)))
     }
 
@@ -431,8 +486,8 @@ impl Negotiator {
         offer: &Description<'_>,
         fits: Vec<Fit>,
         sections: &mut [Section],
-    ) -> Vec<Transceiver> {
-        let mut transceivers = self.transceivers.clone();
+    ) -> (Vec<Transceiver>, Sources) {
+        let (mut transceivers, mut sources) = (self.transceivers.clone(), self.sources);
         let mut ids = ExtensionIds::default();
         for (i, (fit, section)) in fits.into_iter().zip(sections.iter_mut()).enumerate() {
             let (Fit::Media(kind, formats), true) = (fit, section.is_active) else { continue };
@@ -446,7 +501,9 @@ impl Negotiator {
                         Incoming::SendAndReceive => Direction::SendRecv,
                         Incoming::Hold => Direction::Inactive,
                     },
-                    sender: Sender::default(),
+                    // What it may come to send one day has its sources from the start.
+                    sender: sources.sender(&[]),
+                    level: self.media.level,
                     receive_rids: Vec::new(),
                     section: None,
                     is_stopped: false,
@@ -458,7 +515,7 @@ impl Negotiator {
             let media = LocalMedia::answer(id, transceiver, &offer.media[i], formats, &self.media, &mut ids);
             section.media = Some(media);
         }
-        transceivers
+        (transceivers, sources)
     }
 
     /// Draws from both sides what holds from now on.
@@ -519,7 +576,9 @@ impl Negotiator {
         for (i, (section, remote)) in sections.iter().zip(&remote.media).enumerate() {
             if let Some(id) = section.transceiver() {
                 self.transceivers[id.0].section = Some(i);
-                media.extend(section.media.as_ref().map(|media| media.agreed(i, section.mid, remote)));
+                let level = self.transceivers[id.0].level;
+                let said = section.media.as_ref().filter(|_| section.is_active);
+                media.extend(said.map(|media| media.agreed(i, section.mid, remote, level)));
             }
         }
         // RFC 8829 §5.10: whose section is gone is stopped.

@@ -1,0 +1,174 @@
+//! Audio and video: the part of [`Rtc`] that speaks of transceivers, packets and frames.
+
+use super::Rtc;
+use crate::rng::{Rng, Stream};
+use crate::session::media::{
+    Media, MediaLimits, OutgoingPacket, ReceiverInfo, SendMediaError, TransceiverConfig, TransceiverError,
+    TransceiverInfo,
+};
+use crate::session::negotiate::{AgreedMedia, MediaLevel, SignalingState, TransceiverId, UnknownTransceiver};
+use crate::srtp::Cryptex;
+use crate::types::codec::MediaType;
+use crate::types::direction::Direction;
+use crate::types::ids::Rid;
+
+/// Transceivers of one connection, stopped ones included.
+const MAX_TRANSCEIVERS: usize = 4096;
+
+impl Rtc {
+    /// Adds a way for media. The next offer of ours asks for it, or it answers the next section of this kind that
+    /// the peer offers; [`Event::NegotiationNeeded`](crate::Event::NegotiationNeeded) follows. Sources are drawn from
+    /// the seed.
+    ///
+    /// # Errors
+    /// No format is configured for this kind, there are too many transceivers, or the connection is closed.
+    pub fn add_transceiver(
+        &mut self,
+        kind: MediaType,
+        direction: Direction,
+        config: TransceiverConfig,
+    ) -> Result<TransceiverId, TransceiverError> {
+        if self.session.is_over() {
+            return Err(TransceiverError::Closed);
+        }
+        let formats = match kind {
+            MediaType::Audio => &self.config.media.audio,
+            MediaType::Video => &self.config.media.video,
+        };
+        if formats.is_empty() {
+            return Err(TransceiverError::NoFormats);
+        }
+        if self.negotiator.transceivers().count() >= MAX_TRANSCEIVERS {
+            return Err(TransceiverError::TooMany);
+        }
+        let mut sender = self.negotiator.draw_sender(&config.send_rids);
+        sender.stream = config.stream;
+        if let Some(track) = config.track {
+            sender.track = track;
+        }
+        let id = self.negotiator.add_transceiver(kind, direction, sender, config.receive_rids);
+        if let Some(level) = config.level {
+            // It was made a line above.
+            let _ = self.negotiator.set_level(id, level);
+        }
+        self.tell_negotiation();
+        Ok(id)
+    }
+
+    /// What a transceiver is to do; counts from the next exchange of descriptions on.
+    ///
+    /// # Errors
+    /// There is no such transceiver, or it has ended.
+    pub fn set_direction(&mut self, id: TransceiverId, direction: Direction) -> Result<(), TransceiverError> {
+        self.negotiator.set_direction(id, direction)?;
+        self.tell_negotiation();
+        Ok(())
+    }
+
+    /// How what a transceiver receives is handed out, from the next packet on.
+    ///
+    /// # Errors
+    /// There is no such transceiver, or it has ended.
+    pub fn set_media_level(&mut self, id: TransceiverId, level: MediaLevel) -> Result<(), TransceiverError> {
+        self.negotiator.set_level(id, level)?;
+        Ok(())
+    }
+
+    /// Ends a transceiver for good; the next exchange of descriptions turns its section down (RFC 8829 §4.2.1).
+    ///
+    /// # Errors
+    /// There is no such transceiver, or it has ended.
+    pub fn stop_transceiver(&mut self, id: TransceiverId) -> Result<(), TransceiverError> {
+        self.negotiator.stop_transceiver(id)?;
+        self.tell_negotiation();
+        Ok(())
+    }
+
+    /// All transceivers, stopped ones included, in the order in which they were made.
+    pub fn transceivers(&self) -> impl Iterator<Item = TransceiverId> + use<> {
+        self.negotiator.transceivers()
+    }
+
+    /// What is known of a transceiver.
+    pub fn transceiver(&self, id: TransceiverId) -> Option<TransceiverInfo> {
+        let view = self.negotiator.transceiver(id)?;
+        let agreed = self.session.media.as_ref().and_then(|media| media.agreed(id));
+        Some(TransceiverInfo {
+            id,
+            mid: view.mid,
+            kind: view.kind,
+            wanted: view.wanted,
+            agreed: agreed.map(|agreed| agreed.direction),
+            formats: agreed.map(|agreed| agreed.formats.clone()).unwrap_or_default(),
+            extensions: agreed.map(|agreed| agreed.extensions.clone()).unwrap_or_default(),
+            sender: view.sender.clone(),
+            send_rids: agreed.map(|agreed| agreed.send_rids.clone()).unwrap_or_default(),
+            remote: agreed.map(|agreed| agreed.remote.clone()).unwrap_or_default(),
+            level: view.level,
+            is_stopped: view.is_stopped,
+        })
+    }
+
+    /// The streams of the peer that packets have arrived of.
+    pub fn receivers(&self) -> impl Iterator<Item = ReceiverInfo> + '_ {
+        self.session.media.iter().flat_map(|media| media.receivers())
+    }
+
+    /// Sends an RTP packet in the stream of a transceiver, in a simulcast that called `rid`. It leaves with the next
+    /// [`poll_output`](Rtc::poll_output).
+    ///
+    /// # Errors
+    /// See [`SendMediaError`]; nothing was taken then.
+    pub fn send_packet(
+        &mut self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        packet: &OutgoingPacket<'_>,
+    ) -> Result<(), SendMediaError> {
+        let (now, media, pool) = self.session.media_parts().ok_or(SendMediaError::NotConnected)?;
+        media.send_packet(now, pool, transceiver, rid, packet)
+    }
+
+    /// Asks the peer for a key frame of the streams of a transceiver, or of that called `rid`. Requests that follow
+    /// each other closely go out once.
+    pub fn request_key_frame(&mut self, transceiver: TransceiverId, rid: Option<Rid>) {
+        if let Some((now, media, _)) = self.session.media_parts() {
+            media.request_key_frame(now, transceiver.index(), rid);
+        }
+    }
+
+    /// Whether an offer is to ask for data channels: there are some, or there is nothing else to ask for.
+    pub(super) fn wants_data(&self) -> bool {
+        self.negotiator.transceivers().next().is_none() || self.session.channels.len() > 0
+    }
+
+    /// Tells the application, once, that an offer would say something new (RFC 8829 §4.1.10, W3C "negotiationneeded").
+    pub(super) fn tell_negotiation(&mut self) {
+        let is_needed = self.restart_pending || self.negotiator.needs_offer(false);
+        if !is_needed {
+            self.negotiation_told = false;
+        } else if !self.negotiation_told && self.negotiator.state() == SignalingState::Stable {
+            self.negotiation_told = true;
+            self.session.on_negotiation_needed();
+        }
+    }
+
+    /// Carries out what was agreed upon for audio and video.
+    pub(super) fn apply_media(&mut self, agreed: Vec<AgreedMedia>) {
+        let limits = MediaLimits {
+            datagram_size: self.config.datagram_size,
+            send_buffer: self.config.media_send_buffer,
+            backend: self.config.crypto,
+            cryptex: Cryptex::Off,
+        };
+        let (clock, seed) = (self.clock, self.rtp_seed);
+        self.session.set_media(agreed, || Media::new(limits, clock, Rng::new(seed, Stream::Rtp)));
+        self.tell_negotiation();
+    }
+}
+
+impl From<UnknownTransceiver> for TransceiverError {
+    fn from(_: UnknownTransceiver) -> Self {
+        TransceiverError::Unknown
+    }
+}

@@ -1,0 +1,96 @@
+//! What was agreed for one transceiver, in the form that packets are handled with.
+
+use std::sync::Arc;
+
+use crate::rtp::ext::{Ids, Kind};
+use crate::session::negotiate::{AgreedMedia, Format};
+use crate::types::ids::{Pt, Rid};
+
+use super::sender::SendStream;
+
+/// What a payload type stands for in one section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Payload {
+    Unknown,
+    /// The format at this place.
+    Media(u8),
+    /// A retransmission of the format at this place.
+    Rtx(u8),
+}
+
+/// One transceiver with an agreed section.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) agreed: AgreedMedia,
+    received: [Payload; 128],
+    /// Which ids mean what in this section.
+    pub(super) ids: Arc<Ids>,
+    pub(super) send: SendIds,
+    pub(super) streams: Vec<SendStream>,
+}
+
+/// The ids of what the transport fills in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SendIds {
+    pub(super) mid: Option<u8>,
+    pub(super) rid: Option<u8>,
+    pub(super) abs_send_time: Option<u8>,
+    pub(super) transport_sequence: Option<u8>,
+}
+
+impl SendIds {
+    fn of(ids: &Ids) -> Self {
+        SendIds {
+            mid: ids.id(Kind::Mid),
+            rid: ids.id(Kind::Rid),
+            abs_send_time: ids.id(Kind::AbsSendTime),
+            transport_sequence: ids.id(Kind::TransportSequence),
+        }
+    }
+}
+
+/// Whether the transport fills in extensions of this kind.
+pub(super) fn is_filled_in(kind: Kind) -> bool {
+    matches!(kind, Kind::Mid | Kind::Rid | Kind::RepairedRid | Kind::AbsSendTime | Kind::TransportSequence)
+}
+
+impl Line {
+    pub(super) fn new(agreed: AgreedMedia, ids: Ids) -> Self {
+        let mut received = [Payload::Unknown; 128];
+        let mut set = |pt: Pt, payload| {
+            // A payload type is below 128.
+            if let Some(place) = received.get_mut(usize::from(pt.value())) {
+                *place = payload;
+            }
+        };
+        for (at, format) in (0u8..=254).zip(&agreed.formats) {
+            set(format.receive, Payload::Media(at));
+            if let Some((rtx, _)) = format.rtx {
+                set(rtx, Payload::Rtx(at));
+            }
+        }
+        Line { send: SendIds::of(&ids), ids: Arc::new(ids), agreed, received, streams: Vec::new() }
+    }
+
+    /// What a payload type of a packet that arrived stands for.
+    pub(super) fn payload(&self, pt: Pt) -> Payload {
+        self.received.get(usize::from(pt.value())).copied().unwrap_or(Payload::Unknown)
+    }
+
+    pub(super) fn format(&self, at: u8) -> Option<&Format> {
+        self.agreed.formats.get(usize::from(at))
+    }
+
+    /// The place of the format that is sent under `pt`.
+    pub(super) fn format_sent(&self, pt: Pt) -> Option<&Format> {
+        self.agreed.formats.iter().find(|format| format.send == pt)
+    }
+
+    /// The stream called `rid`; without a name the only one, or the first.
+    pub(super) fn stream_index(&self, rid: Option<Rid>) -> Option<usize> {
+        match rid {
+            None => (!self.streams.is_empty()).then_some(0),
+            Some(_) => self.streams.iter().position(|stream| stream.rid == rid),
+        }
+    }
+}

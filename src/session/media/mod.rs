@@ -1,0 +1,323 @@
+//! Media of one connection: RTP and RTCP between the transport and the application.
+//!
+//! ```text
+//!  datagram ── open (SRTP) ── router ──> Receiver ──> Event::Packet
+//!                        └ RTCP ──> streams, events
+//!
+//!  send_packet ── written once ──> Queue ── stamped and sealed where it lies ──> Transmit
+//! ```
+//!
+//! What was agreed for a transceiver is a [`line::Line`]. A stream of the peer is made by its first authentic
+//! packet that belongs to a line; a stream that is sent, by the agreement.
+//!
+//! | bound | of |
+//! |---|---|
+//! | [`MAX_RECEIVERS`] | streams of the peer, all together |
+//! | [`MAX_UNSIGNALLED`](crate::srtp::MAX_UNSIGNALLED) | streams that were not signalled |
+//! | [`MAX_WAITING`] | packets that the application has not polled; the newest are dropped |
+//! | [`queue::MAX_PACKETS`], `media_send_buffer` | packets that wait to be sent |
+
+mod line;
+mod packet;
+mod queue;
+mod receive;
+mod receiver;
+mod router;
+mod rtcp;
+mod send;
+mod sender;
+mod transceiver;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use slab::Slab;
+
+use crate::crypto::Backend;
+use crate::dtls::SrtpKeys;
+use crate::rng::Rng;
+use crate::rtp::ext::{Ids, Kind};
+use crate::session::event::Event;
+use crate::session::negotiate::{AgreedMedia, TransceiverId};
+use crate::srtp::keys::MasterKey;
+use crate::srtp::{Cryptex, Inbound, Outbound};
+use crate::time::Clock;
+use crate::types::ids::Ssrc;
+
+pub use packet::{OutgoingPacket, PacketOrigin, ReceiverId, RtpPacket, SendMediaError};
+pub use transceiver::{ReceiverInfo, TransceiverConfig, TransceiverError, TransceiverInfo};
+
+use line::Line;
+use queue::Queue;
+use receiver::Receiver;
+use router::{Router, Sources};
+use sender::SendStream;
+
+/// Streams of the peer at once.
+pub const MAX_RECEIVERS: usize = 1024;
+/// Packets that wait for the application to poll them.
+pub const MAX_WAITING: usize = 1024;
+/// Signalled sources that are taken note of, over all sections.
+const MAX_SIGNALLED: usize = 1024;
+
+/// RTP and RTCP packets that were dropped, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DroppedMedia {
+    /// They came before the keys, or the peer agreed to no SRTP profile.
+    pub no_keys: u64,
+    /// The tag is false: forged, or damaged on the way.
+    pub unauthentic: u64,
+    /// Seen before, or too old to tell.
+    pub replayed: u64,
+    /// No RTP or RTCP packet.
+    pub malformed: u64,
+    /// One stream too many.
+    pub too_many_streams: u64,
+    /// Of no section: its MID or its source is unknown, and its payload type belongs to none or to several.
+    pub unknown_stream: u64,
+    /// Of a payload type that was not agreed.
+    pub unknown_format: u64,
+    /// Of a section that does not receive now.
+    pub not_receiving: u64,
+    /// The application did not poll.
+    pub not_polled: u64,
+}
+
+/// What media needs of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MediaLimits {
+    pub(crate) datagram_size: usize,
+    pub(crate) send_buffer: usize,
+    pub(crate) backend: &'static dyn Backend,
+    pub(crate) cryptex: Cryptex,
+}
+
+/// The two SRTP contexts.
+#[derive(Debug)]
+struct Keys {
+    inbound: Inbound,
+    outbound: Outbound,
+}
+
+/// RTP and RTCP of one connection.
+#[derive(Debug)]
+pub(crate) struct Media {
+    limits: MediaLimits,
+    clock: Clock,
+    keys: Option<Keys>,
+    /// By the index of the transceiver.
+    lines: Vec<Option<Box<Line>>>,
+    /// What extension ids mean, over all sections.
+    ids: Ids,
+    router: Router,
+    receivers: Slab<Receiver>,
+    generation: u32,
+    /// The place among the receivers of each source that packets came from.
+    known: Sources,
+    /// The line of each source of ours.
+    own: Sources,
+    queue: Queue,
+    transport_sequence: u16,
+    /// Packets among the events.
+    waiting: usize,
+    picture_losses: Vec<Ssrc>,
+    /// The source of RTCP while nothing is sent.
+    own_ssrc: Ssrc,
+    cname: String,
+    pub(crate) dropped: DroppedMedia,
+}
+
+impl Media {
+    pub(crate) fn new(limits: MediaLimits, clock: Clock, mut rng: Rng) -> Self {
+        Media {
+            limits,
+            clock,
+            keys: None,
+            lines: Vec::new(),
+            ids: Ids::new(),
+            router: Router::default(),
+            receivers: Slab::new(),
+            generation: 0,
+            known: Sources::default(),
+            own: Sources::default(),
+            queue: Queue::default(),
+            transport_sequence: 0,
+            waiting: 0,
+            picture_losses: Vec::new(),
+            own_ssrc: Ssrc(rng.u32()),
+            cname: String::new(),
+            dropped: DroppedMedia::default(),
+        }
+    }
+
+    /// DTLS is done.
+    pub(crate) fn set_keys(&mut self, keys: &SrtpKeys) {
+        if self.keys.is_some() {
+            return;
+        }
+        let SrtpKeys { profile, local, remote } = keys;
+        let MediaLimits { backend, cryptex, .. } = self.limits;
+        let contexts = || {
+            let local = MasterKey::new(*profile, local.key.as_bytes(), local.salt.as_bytes())?;
+            let remote = MasterKey::new(*profile, remote.key.as_bytes(), remote.salt.as_bytes())?;
+            let outbound = local.outbound(backend, *profile, cryptex)?;
+            Ok::<_, crate::crypto::InvalidKey>(Keys {
+                inbound: remote.inbound(backend, *profile, cryptex)?,
+                outbound,
+            })
+        };
+        // The lengths are those of the profile, which the backends know: this does not fail.
+        self.keys = contexts().ok();
+        self.announce();
+    }
+
+    pub(crate) fn has_keys(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// Signalled sources do not count against the bound of unknown ones.
+    fn announce(&mut self) {
+        if let Some(keys) = &mut self.keys {
+            self.router.signalled.iter().for_each(|(ssrc, _)| keys.inbound.announce(ssrc));
+        }
+    }
+
+    /// An exchange of descriptions is complete: `agreed` holds all sections of audio and video that are in use.
+    pub(crate) fn apply(&mut self, agreed: Vec<AgreedMedia>, events: &mut VecDeque<Event>) {
+        let mut lines: Vec<Option<Box<Line>>> = Vec::new();
+        lines.resize_with(self.lines.len(), || None);
+        std::mem::swap(&mut lines, &mut self.lines);
+        self.own = Sources::default();
+        for media in agreed {
+            let at = media.transceiver.index();
+            if self.lines.len() <= at {
+                self.lines.resize_with(at + 1, || None);
+                lines.resize_with(at + 1, || None);
+            }
+            let before = lines.get_mut(at).and_then(Option::take);
+            let line = self.line_of(media, before, events);
+            if let Some(place) = self.lines.get_mut(at) {
+                *place = Some(line);
+            }
+        }
+        // What is left has lost its section.
+        for line in lines.into_iter().flatten() {
+            events.push_back(Event::Transceiver(line.agreed.transceiver));
+        }
+        self.route_anew();
+        self.end_orphans(events);
+        self.announce();
+    }
+
+    /// The line of an agreement; streams that go on keep what they know.
+    fn line_of(
+        &mut self,
+        media: AgreedMedia,
+        before: Option<Box<Line>>,
+        events: &mut VecDeque<Event>,
+    ) -> Box<Line> {
+        if before.as_ref().is_none_or(|before| before.agreed != media) {
+            events.push_back(Event::Transceiver(media.transceiver));
+        }
+        let mut ids = Ids::new();
+        for extension in &media.extensions {
+            if let Some(kind) = self.kind_of(&extension.uri) {
+                ids.insert(extension.id, kind);
+            }
+        }
+        let mut line = Box::new(Line::new(media, ids));
+        let mut old = before.map(|before| before.streams).unwrap_or_default();
+        for encoding in &line.agreed.sender.encodings {
+            let known = old.iter().position(|stream| stream.ssrc == encoding.ssrc);
+            line.streams.push(known.map_or_else(|| SendStream::new(encoding), |at| old.swap_remove(at)));
+        }
+        self.cname.clear();
+        self.cname.push_str(line.agreed.sender.cname.as_str());
+        line
+    }
+
+    /// What a URI stands for.
+    fn kind_of(&self, uri: &str) -> Option<Kind> {
+        Kind::from_uri(uri)
+    }
+
+    /// Fills the tables of the router from the lines.
+    fn route_anew(&mut self) {
+        self.router = Router::default();
+        self.ids = Ids::new();
+        for (at, line) in (0u16..).zip(&self.lines) {
+            let Some(line) = line else { continue };
+            let media = &line.agreed;
+            line.ids.iter().for_each(|(id, kind)| _ = self.ids.insert(id, kind));
+            if let Some(mid) = media.mid {
+                self.router.add_mid(mid, at);
+            }
+            for format in &media.formats {
+                let pts = [Some(format.receive), format.rtx.map(|(receive, _)| receive)];
+                pts.into_iter().flatten().for_each(|pt| self.router.add_payload_type(pt, at));
+            }
+            for ssrc in &media.remote.ssrcs {
+                if self.router.signalled.len() < MAX_SIGNALLED {
+                    self.router.signalled.insert(*ssrc, at.into());
+                }
+            }
+            for stream in &line.streams {
+                self.own.insert(stream.ssrc, at.into());
+                stream.rtx.iter().for_each(|rtx| self.own.insert(*rtx, at.into()));
+            }
+        }
+    }
+
+    /// Ends the streams whose line is gone.
+    fn end_orphans(&mut self, events: &mut VecDeque<Event>) {
+        let lines = &self.lines;
+        let has_line = |receiver: &Receiver| matches!(lines.get(usize::from(receiver.line)), Some(Some(_)));
+        let gone: Vec<usize> =
+            self.receivers.iter().filter(|(_, receiver)| !has_line(receiver)).map(|(at, _)| at).collect();
+        gone.into_iter().for_each(|at| self.end_receiver(at, events));
+    }
+
+    fn line_mut(&mut self, at: u32) -> Option<&mut Line> {
+        self.lines.get_mut(usize::try_from(at).ok()?)?.as_deref_mut()
+    }
+
+    /// What was agreed for a transceiver.
+    pub(crate) fn agreed(&self, transceiver: TransceiverId) -> Option<&AgreedMedia> {
+        self.lines.get(transceiver.index())?.as_ref().map(|line| &line.agreed)
+    }
+
+    fn own_stream(&mut self, ssrc: Ssrc) -> Option<&mut SendStream> {
+        let line = self.own.find(ssrc)?;
+        self.line_mut(line)?.streams.iter_mut().find(|stream| stream.ssrc == ssrc)
+    }
+
+    /// A packet among the events was polled.
+    pub(crate) fn on_polled(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+
+    /// The streams of the peer, as far as packets of them have arrived.
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = ReceiverInfo> + '_ {
+        self.receivers.iter().filter(|(_, receiver)| receiver.is_media()).filter_map(|(_, receiver)| {
+            let line = self.lines.get(usize::from(receiver.line))?.as_ref()?;
+            Some(ReceiverInfo {
+                id: receiver.id,
+                transceiver: line.agreed.transceiver,
+                ssrc: receiver.ssrc,
+                rid: receiver.rid,
+            })
+        })
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The connection is over.
+    pub(crate) fn shut(&mut self) {
+        self.keys = None;
+        self.queue.clear();
+        self.picture_losses = Vec::new();
+    }
+}

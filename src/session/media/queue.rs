@@ -1,0 +1,83 @@
+//! Packets that wait to be sealed and sent: one queue for all streams of a connection, bounded in packets and bytes.
+//!
+//! A packet lies in memory of the connection's pool, with room behind it for the tag. So it is written once, sealed
+//! where it lies, and neighbours that leave together need no copy to become one segmented datagram.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use crate::rtp::ext::timing::{AbsSendTime, TransportSequence};
+
+/// Packets that wait at most.
+pub(super) const MAX_PACKETS: usize = 2048;
+
+/// A packet in the clear, but for what is known only when it leaves.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) bytes: BytesMut,
+    /// Where the time of sending goes.
+    pub(super) abs_send_time: Option<u16>,
+    /// Where the transport-wide number goes.
+    pub(super) transport_sequence: Option<u16>,
+}
+
+impl Outgoing {
+    /// Fills in what is known now.
+    pub(super) fn stamp(&mut self, sent: AbsSendTime, number: &mut u16) {
+        if let Some(place) = place::<3>(&mut self.bytes, self.abs_send_time) {
+            *place = sent.emit();
+        }
+        if let Some(place) = place::<2>(&mut self.bytes, self.transport_sequence) {
+            *place = TransportSequence::emit(*number);
+            *number = number.wrapping_add(1);
+        }
+    }
+}
+
+fn place<const N: usize>(bytes: &mut [u8], at: Option<u16>) -> Option<&mut [u8; N]> {
+    bytes.get_mut(usize::from(at?)..)?.first_chunk_mut::<N>()
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    packets: VecDeque<Outgoing>,
+    bytes: usize,
+}
+
+impl Queue {
+    /// Whether a packet of `len` bytes may be put in, when `max_bytes` may wait.
+    pub(super) fn has_room(&self, len: usize, max_bytes: usize) -> bool {
+        self.packets.len() < MAX_PACKETS && self.bytes.saturating_add(len) <= max_bytes
+    }
+
+    pub(super) fn push(&mut self, packet: Outgoing) {
+        self.bytes += packet.bytes.len();
+        self.packets.push_back(packet);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Outgoing> {
+        let packet = self.packets.pop_front()?;
+        self.bytes -= packet.bytes.len();
+        Some(packet)
+    }
+
+    /// The length of the packet that leaves next.
+    pub(super) fn next_len(&self) -> Option<usize> {
+        self.packets.front().map(|packet| packet.bytes.len())
+    }
+
+    /// Where the packet that leaves next starts in memory.
+    pub(super) fn next_start(&self) -> Option<*const u8> {
+        self.packets.front().map(|packet| packet.bytes.as_ptr())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Queue::default();
+    }
+}

@@ -1,0 +1,282 @@
+//! From a datagram to the event of its packet.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use crate::rtp::header::{Header, Packet};
+use crate::session::event::Event;
+use crate::srtp::Refused;
+use crate::types::ids::Ssrc;
+use crate::wire::serial::Serial16;
+
+use super::line::Payload;
+use super::packet::{PacketOrigin, ReceiverId, RtpPacket};
+use super::receiver::{Receiver, Role};
+use super::router::{Marks, known_rid};
+use super::{MAX_RECEIVERS, MAX_WAITING, Media};
+
+impl Media {
+    /// An RTP packet from an address that ICE knows.
+    pub(crate) fn handle_rtp(&mut self, now: Instant, mut contents: BytesMut, events: &mut VecDeque<Event>) {
+        let Some(keys) = &mut self.keys else {
+            self.dropped.no_keys += 1;
+            return;
+        };
+        let header = match keys.inbound.unprotect_rtp(&mut contents) {
+            Ok(opened) => opened.header,
+            Err(refused) => return self.on_refused(refused),
+        };
+        let Ok(packet) = Packet::new(header, &contents) else {
+            self.dropped.malformed += 1;
+            return;
+        };
+        let payload = packet.payload_range();
+        let marks = Marks::read(packet.elements(), &self.ids);
+        let Some(at) = self.route(now, &header, &marks, events) else { return };
+        self.on_packet(now, at, header, payload, contents, events);
+    }
+
+    /// An RTCP packet from an address that ICE knows.
+    pub(crate) fn handle_rtcp(&mut self, now: Instant, mut contents: BytesMut, events: &mut VecDeque<Event>) {
+        let Some(keys) = &mut self.keys else {
+            self.dropped.no_keys += 1;
+            return;
+        };
+        match keys.inbound.unprotect_rtcp(&mut contents) {
+            Ok(()) => self.on_rtcp(now, &contents, events),
+            Err(refused) => self.on_refused(refused),
+        }
+    }
+
+    fn on_refused(&mut self, refused: Refused) {
+        match refused {
+            Refused::Unauthentic => self.dropped.unauthentic += 1,
+            Refused::Replayed => self.dropped.replayed += 1,
+            Refused::TooManyStreams => self.dropped.too_many_streams += 1,
+            Refused::Malformed => self.dropped.malformed += 1,
+        }
+    }
+
+    /// The stream that a packet belongs to; a new one when it is the first of its source.
+    fn route(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        marks: &Marks<'_>,
+        events: &mut VecDeque<Event>,
+    ) -> Option<u32> {
+        if let Some(at) = self.known.find(header.ssrc) {
+            let line = usize::try_from(at).ok().and_then(|at| self.receivers.get(at)).map(|held| held.line);
+            // RFC 9143 §9.2: a MID moves the source to its section.
+            let moved = marks.mid.and_then(|mid| self.router.line_of_mid(mid)).filter(|to| Some(*to) != line);
+            if moved.is_none() {
+                return Some(at);
+            }
+            self.end_receiver(usize::try_from(at).ok()?, events);
+        }
+        let Ok(line) = self.router.line(marks, header.ssrc, header.payload_type) else {
+            self.dropped.unknown_stream += 1;
+            return None;
+        };
+        self.start_receiver(now, header, marks, line, events)
+    }
+
+    fn start_receiver(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        marks: &Marks<'_>,
+        at: u16,
+        events: &mut VecDeque<Event>,
+    ) -> Option<u32> {
+        let line = self.lines.get(usize::from(at))?.as_deref()?;
+        let role = match line.payload(header.payload_type) {
+            Payload::Media(_) => Role::Media,
+            Payload::Rtx(_) => Role::Repair { of: None },
+            Payload::Unknown => {
+                self.dropped.unknown_format += 1;
+                return None;
+            }
+        };
+        if self.receivers.len() >= MAX_RECEIVERS {
+            self.dropped.too_many_streams += 1;
+            return None;
+        }
+        let remote = &line.agreed.remote;
+        let rid = match role {
+            Role::Media => known_rid(marks.rid, &remote.rids),
+            // RFC 8852 §3.2: a repair stream names the stream that it repairs.
+            Role::Repair { .. } => known_rid(marks.repaired_rid.or(marks.rid), &remote.rids),
+        };
+        let transceiver = line.agreed.transceiver;
+        let entry = self.receivers.vacant_entry();
+        let index = u32::try_from(entry.key()).ok()?;
+        self.generation = self.generation.wrapping_add(1);
+        let receiver = ReceiverId { index, generation: self.generation };
+        entry.insert(Receiver::new(receiver, header.ssrc, at, rid, role, now));
+        self.known.insert(header.ssrc, index);
+        if role == Role::Media {
+            events.push_back(Event::StreamStarted { receiver, transceiver, rid, ssrc: header.ssrc });
+        }
+        Some(index)
+    }
+
+    /// Ends a stream; those that repair it look for another.
+    pub(super) fn end_receiver(&mut self, at: usize, events: &mut VecDeque<Event>) {
+        let Some(receiver) = self.receivers.try_remove(at) else { return };
+        self.known.remove(receiver.ssrc);
+        let index = u32::try_from(at).ok();
+        for (_, other) in &mut self.receivers {
+            if matches!(other.role, Role::Repair { of } if of == index) {
+                other.role = Role::Repair { of: None };
+            }
+        }
+        if receiver.is_media() {
+            events.push_back(Event::StreamEnded { receiver: receiver.id, ssrc: receiver.ssrc });
+        }
+    }
+
+    fn on_packet(
+        &mut self,
+        now: Instant,
+        at: u32,
+        header: Header,
+        payload: std::ops::Range<usize>,
+        contents: BytesMut,
+        events: &mut VecDeque<Event>,
+    ) {
+        let Some(receiver) = usize::try_from(at).ok().and_then(|at| self.receivers.get_mut(at)) else {
+            return;
+        };
+        let Some(line) = self.lines.get(usize::from(receiver.line)).and_then(Option::as_deref) else {
+            return;
+        };
+        let (sequence, timestamp) = receiver.on_packet(now, &header, payload.len());
+        if !line.agreed.direction.receives() {
+            self.dropped.not_receiving += 1;
+            return;
+        }
+        let format = match line.payload(header.payload_type) {
+            Payload::Media(format) => format,
+            Payload::Rtx(format) => {
+                return self.on_retransmission(now, at, format, header, payload, contents, events);
+            }
+            Payload::Unknown => {
+                self.dropped.unknown_format += 1;
+                return;
+            }
+        };
+        let Some(format) = line.format(format) else { return };
+        let packet = RtpPacket {
+            transceiver: line.agreed.transceiver,
+            receiver: receiver.id,
+            ssrc: receiver.ssrc,
+            rid: receiver.rid,
+            codec: format.codec,
+            payload_type: header.payload_type,
+            sequence,
+            timestamp,
+            marker: header.marker,
+            received: now,
+            origin: PacketOrigin::Received,
+            header,
+            payload,
+            contents,
+            ids: line.ids.clone(),
+        };
+        self.deliver(packet, events);
+    }
+
+    /// RFC 4588 §4: the payload starts with the number of the packet that is sent again.
+    #[allow(clippy::too_many_arguments)]
+    fn on_retransmission(
+        &mut self,
+        now: Instant,
+        at: u32,
+        format: u8,
+        header: Header,
+        payload: std::ops::Range<usize>,
+        contents: BytesMut,
+        events: &mut VecDeque<Event>,
+    ) {
+        let Some(number) = contents.get(payload.clone()).and_then(|payload| payload.first_chunk::<2>())
+        else {
+            // Padding, by which the sender probes.
+            return;
+        };
+        let number = Serial16(u16::from_be_bytes(*number));
+        let Some(primary) = self.repaired_by(at) else {
+            self.dropped.unknown_stream += 1;
+            return;
+        };
+        let Some(receiver) = self.receivers.get(primary) else { return };
+        let Some(line) = self.lines.get(usize::from(receiver.line)).and_then(Option::as_deref) else {
+            return;
+        };
+        let Some(format) = line.format(format) else { return };
+        let packet = RtpPacket {
+            transceiver: line.agreed.transceiver,
+            receiver: receiver.id,
+            ssrc: receiver.ssrc,
+            rid: receiver.rid,
+            codec: format.codec,
+            payload_type: format.receive,
+            sequence: receiver.sequence.estimate(number),
+            timestamp: receiver.time.estimate(header.timestamp),
+            marker: header.marker,
+            received: now,
+            origin: PacketOrigin::Retransmitted,
+            header,
+            payload: payload.start + 2..payload.end,
+            contents,
+            ids: line.ids.clone(),
+        };
+        self.deliver(packet, events);
+    }
+
+    /// The stream that the repair stream at `at` repairs: signalled (`ssrc-group:FID`), or named by rid, or the only
+    /// one of its section (RFC 4588 §5.3).
+    fn repaired_by(&mut self, at: u32) -> Option<usize> {
+        let at = usize::try_from(at).ok()?;
+        let repair = self.receivers.get(at)?;
+        if let Role::Repair { of: Some(of) } = repair.role {
+            return usize::try_from(of).ok();
+        }
+        let line = self.lines.get(usize::from(repair.line))?.as_deref()?;
+        let groups = &line.agreed.remote.retransmissions;
+        let signalled = groups.iter().find(|(_, rtx)| *rtx == repair.ssrc).map(|(ssrc, _)| *ssrc);
+        let of = match signalled {
+            Some(ssrc) => self.media_receiver(ssrc),
+            None => {
+                let fits = |held: &Receiver| {
+                    held.is_media()
+                        && held.line == repair.line
+                        && (repair.rid.is_none() || held.rid == repair.rid)
+                };
+                let mut fitting = self.receivers.iter().filter(|(_, held)| fits(held)).map(|(at, _)| at);
+                fitting.next().filter(|_| fitting.next().is_none())
+            }
+        }?;
+        if let Some(repair) = self.receivers.get_mut(at) {
+            repair.role = Role::Repair { of: u32::try_from(of).ok() };
+        }
+        Some(of)
+    }
+
+    fn media_receiver(&self, ssrc: Ssrc) -> Option<usize> {
+        let is_it = |receiver: &Receiver| receiver.ssrc == ssrc && receiver.is_media();
+        self.receivers.iter().find(|(_, receiver)| is_it(receiver)).map(|(at, _)| at)
+    }
+
+    /// Hands a packet to the application, unless that has stopped to poll.
+    pub(super) fn deliver(&mut self, packet: RtpPacket, events: &mut VecDeque<Event>) {
+        if self.waiting >= MAX_WAITING {
+            self.dropped.not_polled += 1;
+            return;
+        }
+        self.waiting += 1;
+        events.push_back(Event::Packet(packet));
+    }
+}

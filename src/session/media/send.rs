@@ -1,0 +1,227 @@
+//! From the application's packet to the transmit.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use crate::buffer::Pool;
+use crate::rtp::elements::Form;
+use crate::rtp::ext::timing::AbsSendTime;
+use crate::rtp::header::{EXTENSION_HEADER_LEN, FIXED_LEN, Fields};
+use crate::session::negotiate::TransceiverId;
+use crate::srtp::{MAX_RTCP_OVERHEAD, MAX_RTP_OVERHEAD};
+use crate::types::ids::{Rid, Ssrc};
+use crate::wire::serial::Serial32;
+
+use super::Media;
+use super::line::{Line, is_filled_in};
+use super::packet::{OutgoingPacket, SendMediaError};
+use super::queue::Outgoing;
+
+/// What the header extensions of a packet take at most, beside those of the application: a MID and a RID of 32
+/// bytes, time and number, their heads, the block's own head and its padding.
+const FILLED_IN: usize = 2 * (32 + 2) + (3 + 2) + (2 + 2) + 4 + 3;
+
+/// A run of sealed packets.
+pub(crate) struct Run {
+    pub(crate) contents: BytesMut,
+    pub(crate) segment_size: Option<usize>,
+}
+
+impl Media {
+    /// Takes a packet to be sent: it is written into memory of the pool and waits there.
+    pub(crate) fn send_packet(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        packet: &OutgoingPacket<'_>,
+    ) -> Result<(), SendMediaError> {
+        let room = self.limits.datagram_size.saturating_sub(MAX_RTP_OVERHEAD);
+        let len = FIXED_LEN + 4 * packet.csrcs.len().min(15) + packet.payload.len();
+        let extensions: usize = packet.extensions.iter().map(|(_, data)| data.len() + 2).sum();
+        if len > room {
+            return Err(SendMediaError::TooLarge);
+        }
+        if self.keys.is_none() {
+            return Err(SendMediaError::NotConnected);
+        }
+        let has_room = self.queue.has_room(len + extensions + FILLED_IN, self.limits.send_buffer);
+        let line = self.lines.get_mut(transceiver.index()).and_then(Option::as_deref_mut);
+        let line = line.ok_or(SendMediaError::UnknownTransceiver)?;
+        if !line.agreed.direction.sends() {
+            return Err(SendMediaError::NotSending);
+        }
+        let stream = line.stream_index(rid).ok_or(SendMediaError::UnknownRid)?;
+        if line.format_sent(packet.payload_type).is_none() {
+            return Err(SendMediaError::UnknownFormat);
+        }
+        if !has_room {
+            return Err(SendMediaError::WouldBlock);
+        }
+        let out = pool.tail(len + extensions + FILLED_IN + MAX_RTP_OVERHEAD);
+        let overhead = self.keys.as_ref().map_or(0, |keys| keys.outbound.rtp_overhead());
+        let written = write(line, stream, packet, out);
+        if out.len() > room {
+            out.clear();
+            return Err(SendMediaError::TooLarge);
+        }
+        let Some(stream) = line.streams.get_mut(stream) else { return Err(SendMediaError::UnknownRid) };
+        stream.packets += 1;
+        stream.bytes += packet.payload.len() as u64;
+        stream.last = Some((packet.timestamp, now));
+        // The tag's place belongs to the packet, and so does that of the block which Cryptex may add (RFC 9335 §5.1).
+        let end = out.len();
+        let block = if packet.csrcs.is_empty() { 0 } else { EXTENSION_HEADER_LEN };
+        out.resize(end + overhead + block, 0);
+        let mut bytes = out.split();
+        bytes.truncate(end);
+        let Written { abs_send_time, transport_sequence } = written;
+        self.queue.push(Outgoing { bytes, abs_send_time, transport_sequence });
+        Ok(())
+    }
+
+    /// Whether anything waits to leave.
+    pub(crate) fn has_output(&self) -> bool {
+        self.has_rtcp() || !self.queue.is_empty()
+    }
+
+    /// The next sealed RTCP packet, or run of RTP packets of equal size.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        max_segments: usize,
+    ) -> Option<Run> {
+        if self.keys.is_none() {
+            return None;
+        }
+        if self.has_rtcp() {
+            return self.poll_rtcp(pool);
+        }
+        let mut run: Option<BytesMut> = None;
+        let mut segment = 0;
+        for _ in 0..max_segments {
+            if let Some(run) = &run
+                && !self.goes_on(run, segment)
+            {
+                break;
+            }
+            let Some(packet) = self.pop_sealed(now) else { break };
+            let len = packet.len();
+            match &mut run {
+                None => {
+                    segment = len;
+                    run = Some(packet);
+                }
+                Some(run) => run.unsplit(packet),
+            }
+            if len < segment {
+                break;
+            }
+        }
+        let contents = run?;
+        let segment_size = (contents.len() > segment).then_some(segment);
+        Some(Run { contents, segment_size })
+    }
+
+    /// Whether the next packet lies right behind `run`, and is no longer than a segment of it.
+    fn goes_on(&self, run: &BytesMut, segment: usize) -> bool {
+        let Some(keys) = &self.keys else { return false };
+        let sealed = self.queue.next_len().map(|len| len + keys.outbound.rtp_overhead());
+        let is_behind = self.queue.next_start() == Some(run.as_ptr().wrapping_add(run.len()));
+        is_behind && run.len() == run.capacity() && sealed.is_some_and(|len| len <= segment)
+    }
+
+    /// The next packet of the queue, stamped and sealed. One that cannot be sealed is dropped: its number was used
+    /// before.
+    fn pop_sealed(&mut self, now: Instant) -> Option<BytesMut> {
+        let sent = AbsSendTime::new(self.clock.unix_at(now));
+        let outbound = &mut self.keys.as_mut()?.outbound;
+        loop {
+            let mut packet = self.queue.pop()?;
+            packet.stamp(sent, &mut self.transport_sequence);
+            if outbound.protect_rtp(&mut packet.bytes, 0).is_ok() {
+                return Some(packet.bytes);
+            }
+            tracing::debug!("an RTP packet was dropped: its sequence number was used before");
+        }
+    }
+
+    fn poll_rtcp(&mut self, pool: &mut Pool) -> Option<Run> {
+        let room = self.limits.datagram_size.saturating_sub(MAX_RTCP_OVERHEAD);
+        let out = pool.tail(self.limits.datagram_size);
+        self.write_rtcp(out, room);
+        let outbound = &mut self.keys.as_mut()?.outbound;
+        outbound.protect_rtcp(out, 0).ok()?;
+        Some(Run { contents: out.split(), segment_size: None })
+    }
+}
+
+/// Where in a written packet the places are that are filled in when it leaves.
+struct Written {
+    abs_send_time: Option<u16>,
+    transport_sequence: Option<u16>,
+}
+
+/// Writes a packet behind nothing into `out`, which has room for it.
+fn write(line: &Line, stream: usize, packet: &OutgoingPacket<'_>, out: &mut BytesMut) -> Written {
+    let ids = line.send;
+    let stream = line.streams.get(stream);
+    // Until the peer has reported on a stream, it may not know where the stream belongs (RFC 9143 §9.1).
+    let names = stream.filter(|stream| !stream.is_known);
+    let mid = ids.mid.zip(names.and(line.agreed.mid.as_ref()));
+    let rid = ids.rid.zip(names.and_then(|stream| stream.rid.as_ref()));
+    let own = packet.extensions.iter().filter(|(kind, _)| !is_filled_in(*kind));
+    let own = own.filter_map(|(kind, data)| Some((line.ids.id(*kind)?, *data)));
+    let named =
+        [mid.map(|(id, mid)| (id, mid.as_str().len())), rid.map(|(id, rid)| (id, rid.as_str().len()))];
+    let stamped = [ids.abs_send_time.map(|id| (id, 3)), ids.transport_sequence.map(|id| (id, 2))];
+    let lens = own.clone().map(|(id, data)| (id, data.len()));
+    let form = form(named.into_iter().chain(stamped).flatten().chain(lens));
+    let head = if form == Form::OneByte { 1 } else { 2 };
+    let fields = Fields {
+        marker: packet.marker,
+        payload_type: packet.payload_type,
+        sequence: crate::rtp::extended::short_sequence(packet.sequence),
+        timestamp: Serial32(packet.timestamp),
+        ssrc: stream.map_or(Ssrc(0), |stream| stream.ssrc),
+    };
+    let start = FIXED_LEN + 4 * packet.csrcs.len().min(15) + 4;
+    let mut next = start;
+    let mut place = |id: Option<u8>, len: usize| {
+        id.and_then(|_| {
+            let at = next + head;
+            next = at + len;
+            u16::try_from(at).ok()
+        })
+    };
+    let abs_send_time = place(ids.abs_send_time, 3);
+    let transport_sequence = place(ids.transport_sequence, 2);
+    fields.emit(out, packet.csrcs, form, |w| {
+        if let Some(id) = ids.abs_send_time {
+            w.push(id, &[0; 3]);
+        }
+        if let Some(id) = ids.transport_sequence {
+            w.push(id, &[0; 2]);
+        }
+        if let Some((id, mid)) = mid {
+            w.push(id, mid.as_str().as_bytes());
+        }
+        if let Some((id, rid)) = rid {
+            w.push(id, rid.as_str().as_bytes());
+        }
+        for (id, data) in own {
+            w.push(id, data);
+        }
+    });
+    out.extend_from_slice(packet.payload);
+    Written { abs_send_time, transport_sequence }
+}
+
+/// The form that all of these elements, ids and lengths, fit into (RFC 8285 §4.2, §4.3).
+fn form(mut elements: impl Iterator<Item = (u8, usize)>) -> Form {
+    let is_small = |(id, len): (u8, usize)| id <= 14 && (1..=16).contains(&len);
+    if elements.all(is_small) { Form::OneByte } else { Form::TwoByte }
+}
