@@ -139,7 +139,10 @@ fn what_cannot_be_sent_is_an_error_and_changes_nothing() {
             let packet = OutgoingPacket::new(pt, n, 1, &[0; 1000]);
             match rtc.send_packet(id, None, &packet) {
                 Ok(()) => assert!(n < 3000),
-                Err(error) => break assert_eq!(error, SendMediaError::WouldBlock),
+                Err(error) => {
+                    assert_eq!(error, SendMediaError::WouldBlock);
+                    break;
+                }
             }
         }
     });
