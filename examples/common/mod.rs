@@ -9,9 +9,14 @@
 // Each example uses a part.
 #![allow(dead_code)]
 
+pub(crate) mod annexb;
 pub(crate) mod args;
+pub(crate) mod ivf;
 pub(crate) mod net;
+pub(crate) mod ogg;
+pub(crate) mod page;
 pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod udp;
+pub(crate) mod whip;

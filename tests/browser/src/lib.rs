@@ -1,10 +1,11 @@
-//! What the cases stand on: the echo server as a process, and a headless Chromium on its page.
+//! What the cases stand on: an example as a process, and a headless Chromium on its page.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -48,7 +49,7 @@ impl Drop for Process {
     }
 }
 
-/// The echo example, on ports of its own.
+/// An example, on ports of its own.
 pub struct Server {
     process: Process,
     /// Where its page is, with a slash at the end.
@@ -56,15 +57,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it on any free port.
+    /// Starts the echo example on any free port.
     pub fn start() -> Self {
         Self::on("127.0.0.1:0")
     }
 
-    /// Starts it on this HTTP address.
+    /// Starts the echo example on this HTTP address.
     pub fn on(http: &str) -> Self {
-        let mut command = Command::new(echo());
-        command.args(["--http", http]);
+        Self::example("echo", &["--http", http])
+    }
+
+    /// Starts an example with these arguments, on any free port unless they name one.
+    pub fn example(name: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary(name));
+        if !arguments.contains(&"--http") {
+            command.args(["--http", "127.0.0.1:0"]);
+        }
+        command.args(arguments);
         let (process, url) =
             Process::start(&mut command, |line| line.strip_prefix("open ").map(str::to_owned));
         Server { process, url }
@@ -114,28 +123,32 @@ impl Server {
     }
 }
 
-/// The example's binary, built once per run unless `ECHO_BIN` names one.
-fn echo() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        if let Some(path) = std::env::var_os("ECHO_BIN") {
-            return path.into();
-        }
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let output = Command::new(env!("CARGO"))
-            .args(["build", "--release", "--example", "echo", "--message-format", "json"])
-            .current_dir(&root)
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        assert!(output.status.success(), "the echo example does not build");
-        String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|message| message["target"]["name"] == "echo")
-            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .expect("cargo names the binary that it built")
-    })
+/// An example's binary, built once per run unless `ECHO_BIN`, `CHAT_BIN` and so on name one.
+fn binary(name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(format!("{}_BIN", name.to_uppercase())) {
+        return path.into();
+    }
+    static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    // Held while one is built: the others wait, as they would for cargo.
+    let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    built.get_or_insert_default().entry(name.to_owned()).or_insert_with(|| build(name)).clone()
+}
+
+fn build(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--example", name, "--message-format", "json"])
+        .current_dir(&root)
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "the example {name} does not build");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the binary that it built")
 }
 
 /// A headless Chromium with an empty profile, on a page of the server.
@@ -156,6 +169,22 @@ impl Browser {
 
     /// Opens any page.
     pub async fn at(url: &str) -> Self {
+        Self::with(url, &[]).await
+    }
+
+    /// Opens any page, in a browser whose camera and microphone bring a test picture and beeps, and which shares
+    /// its own tab when a screen is asked for; none of them asks first.
+    pub async fn with_camera(url: &str) -> Self {
+        const FLAGS: [&str; 4] = [
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+            "--auto-accept-this-tab-capture",
+            "--autoplay-policy=no-user-gesture-required",
+        ];
+        Self::with(url, &FLAGS).await
+    }
+
+    async fn with(url: &str, flags: &[&str]) -> Self {
         let (driver, port) = Process::start(Command::new(chromedriver()).arg("--port=0"), |line| {
             line.strip_suffix('.')?.split_once("started successfully on port ")?.1.parse::<u16>().ok()
         });
@@ -177,9 +206,12 @@ impl Browser {
         .map(String::from)
         .into();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let capabilities = json!({
             "goog:chromeOptions": { "binary": chromium(), "args": arguments },
             "timeouts": { "script": 120_000 },
+            // The examples make their certificates themselves.
+            "acceptInsecureCerts": true,
         });
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities.as_object().expect("it is written as one").clone())
@@ -237,6 +269,21 @@ impl Browser {
     /// The text of what the selector finds.
     pub async fn text(&self, selector: &str) -> String {
         self.client.find(Locator::Css(selector)).await.expect(selector).text().await.expect(selector)
+    }
+
+    /// Makes the window this large.
+    pub async fn resize(&self, width: u32, height: u32) {
+        self.client.set_window_size(width, height).await.expect("the window can be resized");
+    }
+
+    /// Goes to another page.
+    pub async fn go(&self, url: &str) {
+        self.client.goto(url).await.expect("the page loads");
+    }
+
+    /// Loads the page anew.
+    pub async fn reload(&self) {
+        self.client.refresh().await.expect("the page loads");
     }
 
     /// Writes a picture of the page at this size to `target/screenshots/NAME.png`.
