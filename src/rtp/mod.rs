@@ -1,4 +1,5 @@
-//! RTP and RTCP on the wire (RFC 3550, RFC 8285): views, rewriting and emission. No state machine lives here.
+//! RTP and RTCP on the wire (RFC 3550, RFC 8285): views, rewriting and emission; and, in [`stream`], the small
+//! machines of one stream.
 //!
 //! ```text
 //!  datagram ── header::Header::parse ──> where every part lies (one pass, before decryption)
@@ -16,3 +17,4 @@ pub mod extended;
 pub mod header;
 pub mod ntp;
 pub mod rtcp;
+pub mod stream;
