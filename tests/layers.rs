@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &["time", "rng", "wire", "packet", "buffer", "types"],
     &["crypto"],
-    &["stun", "ice", "turn", "mdns", "dtls", "sctp", "dcep", "srtp", "rtp", "payload", "fec", "sfu", "bwe", "sdp"],
+    &[
+        "stun", "ice", "turn", "mdns", "dtls", "sctp", "dcep", "srtp", "rtp", "payload", "fec", "sfu", "bwe",
+        "sdp",
+    ],
     &["session"],
     &["rtc", "endpoint", "config", "event", "stats"],
 ];
