@@ -8,6 +8,7 @@ pub mod dcep;
 pub mod dtls;
 mod endpoint;
 mod event;
+pub mod fec;
 pub mod ice;
 pub mod mdns;
 pub mod packet;

@@ -2,7 +2,9 @@
 
 mod history;
 mod reports;
+mod transport;
 
 pub use super::rtx::Rtx;
 pub use history::{Answer, History, HistoryConfig};
 pub use reports::{Remote, Reports};
+pub use transport::{PacketResult, Transport};
