@@ -6,6 +6,7 @@
 use rand::Rng as _;
 use rand::SeedableRng as _;
 use rand::rngs::ChaCha20Rng;
+use zeroize::Zeroizing;
 
 /// Who draws. Each label is a ChaCha stream of its own under the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,48 +32,58 @@ pub enum Stream {
     Maps = 9,
 }
 
-/// A ChaCha20 generator.
-pub struct Rng(ChaCha20Rng);
+/// A ChaCha20 generator: its key, and how far it has come. The blocks are made anew for each draw. Draws are few and
+/// far between, and a connection that keeps several generators should not keep four blocks of each.
+pub struct Rng {
+    key: Zeroizing<[u8; 32]>,
+    stream: Stream,
+    /// Words of 32 bits that were drawn.
+    drawn: u64,
+}
 
 impl Rng {
     /// The generator of one room, from the connection's seed.
     pub fn new(seed: [u8; 32], stream: Stream) -> Self {
-        let mut inner = ChaCha20Rng::from_seed(seed);
-        inner.set_stream(stream as u64);
-        Rng(inner)
+        Rng { key: Zeroizing::new(seed), stream, drawn: 0 }
     }
 
     /// The next 32 bits.
     pub fn u32(&mut self) -> u32 {
-        self.0.next_u32()
+        u32::from_le_bytes(self.array())
     }
 
     /// The next 64 bits.
     pub fn u64(&mut self) -> u64 {
-        self.0.next_u64()
+        u64::from_le_bytes(self.array())
     }
 
     /// `N` random bytes.
     pub fn array<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.0.fill_bytes(&mut bytes);
+        self.fill(&mut bytes);
         bytes
     }
 
     /// Fills `bytes`.
     pub fn fill(&mut self, bytes: &mut [u8]) {
-        self.0.fill_bytes(bytes);
+        let mut blocks = ChaCha20Rng::from_seed(*self.key);
+        blocks.set_stream(self.stream as u64);
+        blocks.set_word_pos(u128::from(self.drawn));
+        blocks.fill_bytes(bytes);
+        self.drawn += bytes.len().div_ceil(4) as u64;
     }
 
     /// A number in `0..bound`; 0 when `bound` is 0. The bias is below `bound / 2^64`.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.u64()) * u128::from(bound)) >> 64) as u64
     }
 
     /// `n` random `ice-char`s: letters, digits, `+` and `/` (RFC 8839 §5.4), six bits each.
     pub fn ice_chars(&mut self, n: usize) -> String {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        (0..n).map(|_| char::from(ALPHABET[(self.0.next_u32() % 64) as usize])).collect()
+        let mut words = vec![0; 4 * n];
+        self.fill(&mut words);
+        words.iter().step_by(4).map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect()
     }
 }
 
@@ -85,13 +96,13 @@ impl std::fmt::Debug for Rng {
 impl rand::TryRng for Rng {
     type Error = std::convert::Infallible;
     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        Ok(self.0.next_u32())
+        Ok(self.u32())
     }
     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        Ok(self.0.next_u64())
+        Ok(self.u64())
     }
     fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Self::Error> {
-        self.0.fill_bytes(dst);
+        self.fill(dst);
         Ok(())
     }
 }
@@ -107,6 +118,21 @@ mod tests {
         let draw = |stream| Rng::new([7; 32], stream).array::<32>();
         assert_eq!(draw(Stream::Ice), draw(Stream::Ice));
         assert_ne!(draw(Stream::Ice), draw(Stream::Dtls));
+    }
+
+    #[test]
+    fn draws_go_on_where_the_last_one_ended() {
+        let mut blocks = ChaCha20Rng::from_seed([9; 32]);
+        blocks.set_stream(Stream::Ice as u64);
+        let mut rng = Rng::new([9; 32], Stream::Ice);
+        for len in [4, 8, 12, 64, 256, 300, 4] {
+            let mut expected = vec![0; len];
+            blocks.fill_bytes(&mut expected);
+            let mut drawn = vec![0; len];
+            rng.fill(&mut drawn);
+            assert_eq!(drawn, expected);
+        }
+        assert!(size_of::<Rng>() <= 48);
     }
 
     #[test]

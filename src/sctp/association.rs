@@ -123,6 +123,7 @@ impl Association {
             window: config.receive_window,
             max_message_size: config.max_message_size,
             max_streams: config.max_active_streams,
+            ack_delay: config.ack_delay,
         };
         Association {
             jar: Jar::new(&mut rng, now),

@@ -23,8 +23,10 @@ pub struct Config {
     /// [`set_remote_max_message_size`](super::Association::set_remote_max_message_size) says otherwise.
     /// 0 is no limit. Default 65,536 (RFC 8841 §6.1).
     pub remote_max_message_size: usize,
-    /// What is kept of received data until the user takes it, in bytes, overhead included. It is advertised to
-    /// the peer, so at least `max_message_size` plus its overhead. Default 1 MiB.
+    /// What is kept of received data until the user takes it, in bytes: all memory that it takes is counted, that of
+    /// waiting fragments as well. It is advertised to the peer, so at least twice `max_message_size`. Fragments that
+    /// close a gap may take a sixteenth more. A peer that begins more messages than fit ends the association, since
+    /// none of them could ever be finished. Default 1 MiB.
     pub receive_window: usize,
     /// What [`send`](super::Association::send) accepts before it says `WouldBlock`, in bytes not yet
     /// acknowledged, all streams together. Default 16 MiB.

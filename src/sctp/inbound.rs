@@ -133,7 +133,7 @@ impl Association {
             }
         }
         if !matches!(self.state, State::Ended) {
-            self.receiver.end_of_packet(now);
+            self.receiver.end_of_packet(now, packet.len());
             self.settle(now);
         }
     }

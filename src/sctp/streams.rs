@@ -69,6 +69,11 @@ impl<T> Streams<T> {
         self.entries.iter().map(|(id, state)| (*id, state))
     }
 
+    /// Memory that the table takes, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<(StreamId, T)>()
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()

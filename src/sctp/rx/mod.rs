@@ -1,17 +1,18 @@
 //! The receiving half: from DATA and I-DATA chunks to messages in order (RFC 9260 §6.2 to §6.6, RFC 8260 §2.2).
 //!
 //! ```text
-//! chunk -> Tracker (seen before? within reach?) -> window -> stream -> next in order and whole: event
-//!                                                               \--> Runs: waits for its neighbours
+//! chunk -> Tracker (seen before? within reach?) -> window -> stream -> next in order and whole: Inbox -> event
+//!                                                               \--> Runs: waits for its neighbours -^
 //! ```
 //!
-//! What waits here counts in the receive window, its overhead too, until the event that hands it out is pulled.
+//! What waits here counts in the receive window with all the memory that it takes, until the event that hands it out
+//! is pulled.
 
+mod inbox;
 mod runs;
 mod tracker;
 
-use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -22,7 +23,8 @@ use super::chunk::data::DataChunk;
 use super::chunk::forward_tsn::Skipped;
 use super::streams::Streams;
 use super::types::{Delivery, Event};
-use runs::{FRAGMENT_OVERHEAD, Fragment, Run, Runs};
+use inbox::Inbox;
+use runs::{Allowance, Fragment, Lane, MAX_OVERHEAD, Part, Place, Runs};
 use tracker::{Tracker, Verdict};
 
 /// The peer did what no implementation may do: the association is aborted with these words.
@@ -41,13 +43,18 @@ enum Numbering {
 /// What is accepted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Bytes of the receive window, overhead of chunks included. Filling gaps may take a quarter more.
+    /// Bytes of the receive window: all memory that waits here is counted. Filling gaps may take a sixteenth more.
     pub(super) window: usize,
     /// Bytes of the longest message that is put together.
     pub(super) max_message_size: usize,
     /// Streams that may have state at the same time.
     pub(super) max_streams: usize,
+    /// How long a lone packet waits for a second one before it is acknowledged (RFC 9260 §6.2).
+    pub(super) ack_delay: Duration,
 }
+
+/// How often the next chunk in order may be refused while there is nothing to read: more says that it never fits.
+const MAX_STALLS: u32 = 8;
 
 /// One incoming stream.
 #[derive(Debug)]
@@ -58,8 +65,6 @@ struct Inbound {
     highest_unordered: u64,
     /// I-DATA: unordered messages below this were given up by the peer, unwrapped.
     unordered_floor: u64,
-    ordered: Runs,
-    unordered: Runs,
     delivery: Delivery,
     /// With pieces: the index behind what was handed out of message `next`, and its identifier.
     partial: Option<(u64, u32)>,
@@ -72,8 +77,6 @@ impl Inbound {
             next: 1 << 32,
             highest_unordered: 1 << 32,
             unordered_floor: 0,
-            ordered: Runs::default(),
-            unordered: Runs::default(),
             delivery: Delivery::Whole,
             partial: None,
         }
@@ -87,9 +90,8 @@ pub(super) struct Receiver {
     limits: Limits,
     numbering: Numbering,
     streams: Streams<Inbound>,
-    events: VecDeque<Event>,
-    /// Bytes held by runs and by events, overhead included.
-    held: usize,
+    runs: Runs,
+    inbox: Inbox,
     /// The unwrapped cumulative TSN, so that TSNs give ordered places.
     cumulative: u64,
     /// Length of the last message that was put together: what the next one is expected to need.
@@ -98,6 +100,8 @@ pub(super) struct Receiver {
     packet: Option<Urgency>,
     /// The window that the last SACK announced.
     announced: usize,
+    /// How often in a row the next chunk in order found no room, and nothing could be read to make some.
+    stalls: u32,
     /// Chunks that were dropped: no room, out of reach, or contradicting.
     pub(super) dropped: u64,
 }
@@ -111,16 +115,17 @@ enum Urgency {
 impl Receiver {
     pub(super) fn new(limits: Limits) -> Self {
         Receiver {
-            tracker: Tracker::new(),
+            tracker: Tracker::new(limits.ack_delay),
             limits,
             numbering: Numbering::Data,
             streams: Streams::default(),
-            events: VecDeque::new(),
-            held: 0,
+            runs: Runs::default(),
+            inbox: Inbox::default(),
             cumulative: 0,
             expected: 0,
             packet: None,
             announced: limits.window,
+            stalls: 0,
             dropped: 0,
         }
     }
@@ -133,7 +138,7 @@ impl Receiver {
         self.cumulative = u64::from(initial.previous().0) | 1 << 32;
         let deliveries: Vec<_> = self.streams.iter().map(|(id, s)| (id, s.delivery)).collect();
         self.streams = Streams::default();
-        self.held = self.events.iter().map(event_cost).sum();
+        self.runs = Runs::default();
         for (stream, delivery) in deliveries {
             self.set_delivery(stream, delivery);
         }
@@ -159,22 +164,23 @@ impl Receiver {
         if self.packet != Some(Urgency::Immediate) {
             self.packet = Some(urgency);
         }
-        let room = match self.tracker.verdict(chunk.tsn) {
+        // A full window behind a gap must not keep the gap from closing (RFC 9260 §6.1 B), and with nothing to hand
+        // out, the next chunk in order is the only way forward.
+        let verdict = self.tracker.verdict(chunk.tsn);
+        let is_next = chunk.tsn == self.tracker.cumulative().next();
+        let room = match verdict {
             Verdict::Duplicate => {
                 self.tracker.mark_duplicate(chunk.tsn);
                 return Ok(());
             }
             Verdict::OutOfReach => return self.refuse(),
-            Verdict::Extends => self.limits.window,
-            // A full window behind a gap must not keep the gap from closing (RFC 9260 §6.1 B).
-            Verdict::Fills => self.limits.window + self.limits.window / 4,
+            Verdict::Extends if !is_next => self.limits.window,
+            Verdict::Extends | Verdict::Fills => self.limits.window + self.limits.window / 16,
         };
-        // With nothing to hand out, the next chunk in order is the only way forward.
-        let is_next = chunk.tsn == self.tracker.cumulative().next();
-        let room = if is_next { self.limits.window + self.limits.window / 4 } else { room };
-        if self.held + chunk.payload.len() + FRAGMENT_OVERHEAD > room {
-            return self.refuse();
+        if !self.has_room(chunk.payload.len() + MAX_OVERHEAD, room) {
+            return if is_next { self.on_stall() } else { self.refuse() };
         }
+        self.stalls = 0;
         let limit = self.limits.max_streams;
         self.tracker.mark(chunk.tsn);
         self.cumulative = unwrap(self.cumulative, self.tracker.cumulative().0);
@@ -192,6 +198,26 @@ impl Receiver {
             self.tracker.mark(tsn);
             self.cumulative = unwrap(self.cumulative, self.tracker.cumulative().0);
         }
+    }
+
+    /// Whether `size` bytes more fit into `room`. What buffers hold in reserve is given back before the answer is no.
+    fn has_room(&mut self, size: usize, room: usize) -> bool {
+        let held = self.occupied();
+        if held + size > room && self.runs.reserve() >= room / 16 {
+            self.runs.shrink();
+        }
+        let held = self.occupied();
+        held + size <= room || (self.inbox.is_empty() && self.runs.is_empty())
+    }
+
+    /// The next chunk in order finds no room. While there is something to read, or something that the peer may give
+    /// up, that will pass. Else the peer began more messages than the window can hold, and would wait for ever.
+    fn on_stall(&mut self) -> Result<(), Violation> {
+        self.stalls += u32::from(self.inbox.is_empty());
+        if self.stalls > MAX_STALLS {
+            return Err(Violation("more unfinished messages than the receive window holds"));
+        }
+        self.refuse()
     }
 
     /// Not kept, so not acknowledged; the SACK tells the peer.
@@ -215,17 +241,22 @@ impl Receiver {
         let is_whole = chunk.beginning && chunk.ending;
         if is_whole && message == inbound.next && inbound.partial.is_none() {
             inbound.next += 1;
-            let drain = !inbound.ordered.is_empty();
+            let drain = !self.runs.is_empty();
             let is_piece = inbound.delivery == Delivery::Pieces;
-            self.hand_out(chunk.stream, chunk.ppid, chunk.payload, is_piece.then_some(true));
+            self.inbox.push_slice(event(chunk.stream, chunk.ppid, chunk.payload, is_piece.then_some(true)));
             if drain {
                 self.drain(chunk.stream);
             }
             return Ok(());
         }
         let stream = chunk.stream;
-        let fragment = self.fragment(message, chunk);
-        self.insert(stream, &fragment, Order::Ordered)?;
+        let is_whole_message = inbound.delivery == Delivery::Whole;
+        let fragment = self.fragment(Lane::ordered(stream), message, chunk);
+        if let Some(place) = self.insert(&fragment, is_whole_message)? {
+            self.runs.settle(place);
+        } else if is_whole_message {
+            return Ok(());
+        }
         self.drain(stream);
         Ok(())
     }
@@ -235,7 +266,7 @@ impl Receiver {
         let Some(inbound) = self.streams.get_mut(stream) else { return Ok(()) };
         let is_piece = (inbound.delivery == Delivery::Pieces).then_some(true);
         if chunk.beginning && chunk.ending {
-            self.hand_out(stream, chunk.ppid, chunk.payload, is_piece);
+            self.inbox.push_slice(event(stream, chunk.ppid, chunk.payload, is_piece));
             return Ok(());
         }
         let message = match self.numbering {
@@ -248,13 +279,15 @@ impl Receiver {
             }
         };
         let tsn = chunk.tsn;
-        let fragment = self.fragment(message, chunk);
+        let fragment = self.fragment(Lane::unordered(stream), message, chunk);
         if self.is_orphan(stream, tsn, &fragment) {
             self.dropped += 1;
             return Ok(());
         }
-        if let Some(run) = self.insert(stream, &fragment, Order::Unordered)? {
-            self.hand_out_run(stream, run, is_piece);
+        if let Some(place) = self.insert(&fragment, true)?
+            && let Some(part) = self.runs.take(&place)
+        {
+            self.hand_out(stream, part, is_piece);
         }
         Ok(())
     }
@@ -263,23 +296,23 @@ impl Receiver {
     fn is_orphan(&self, stream: StreamId, tsn: Serial32, fragment: &Fragment) -> bool {
         let Some(inbound) = self.streams.get(stream) else { return true };
         match self.numbering {
-            Numbering::Interleaved => fragment.place.0 < inbound.unordered_floor,
+            Numbering::Interleaved => fragment.place.message < inbound.unordered_floor,
             // The fragment before it has passed, and is not here: it was skipped.
             Numbering::Data => {
                 !fragment.is_first
-                    && !inbound.unordered.has_end_at(fragment.place)
+                    && !self.runs.has_end_at(&fragment.place)
                     && self.tracker.verdict(tsn.previous()) == Verdict::Duplicate
             }
         }
     }
 
-    fn fragment(&self, message: u64, chunk: DataChunk<Bytes>) -> Fragment {
+    fn fragment(&self, lane: Lane, message: u64, chunk: DataChunk<Bytes>) -> Fragment {
         let index = match self.numbering {
             Numbering::Data => unwrap(self.cumulative, chunk.tsn.0),
             Numbering::Interleaved => u64::from(chunk.fsn),
         };
         Fragment {
-            place: (message, index),
+            place: Place { lane, message, index },
             is_first: chunk.beginning,
             is_last: chunk.ending,
             ppid: chunk.ppid,
@@ -287,84 +320,56 @@ impl Receiver {
         }
     }
 
-    /// Puts a fragment among its neighbours. An unordered message that is complete is handed back; ordered ones
-    /// wait for [`drain`](Self::drain), because their turn may not have come.
-    fn insert(
-        &mut self,
-        stream: StreamId,
-        fragment: &Fragment,
-        order: Order,
-    ) -> Result<Option<Run>, Violation> {
+    /// Puts a fragment among its neighbours, and says where its message lies when that made it complete.
+    fn insert(&mut self, fragment: &Fragment, is_whole_message: bool) -> Result<Option<Place>, Violation> {
         let max = self.limits.max_message_size;
-        // Only a lone message gets the room that the last one needed: many that begin must not add up.
-        let capacity = if self.held == 0 { self.expected } else { 0 };
-        let Some(inbound) = self.streams.get_mut(stream) else { return Ok(None) };
-        let is_whole_message = inbound.delivery == Delivery::Whole || order == Order::Unordered;
-        let runs = match order {
-            Order::Ordered => &mut inbound.ordered,
-            Order::Unordered => &mut inbound.unordered,
-        };
-        if is_whole_message && runs.len_at(fragment.place) + fragment.payload.len() > max {
+        if is_whole_message && self.runs.len_at(&fragment.place) + fragment.payload.len() > max {
             return Err(Violation("message larger than max-message-size"));
         }
-        let complete = match runs.insert(fragment, capacity) {
-            Ok(complete) => complete,
+        // Messages that begin may take in advance what they are expected to need, up to half of the window.
+        let held = self.occupied();
+        let allowance = Allowance {
+            expected: self.expected.min((self.limits.window / 2).saturating_sub(held)),
+            growth: self.limits.window.saturating_sub(held),
+        };
+        match self.runs.insert(fragment, allowance) {
+            Ok(complete) => Ok(complete),
             Err(_) => {
                 self.dropped += 1;
-                return Ok(None);
+                Ok(None)
             }
-        };
-        self.held += fragment.payload.len() + FRAGMENT_OVERHEAD;
-        if order == Order::Ordered
-            && let Some(run) = complete
-        {
-            // Whether its turn has come is for `drain` to see.
-            runs.put_back(fragment.place.0, run);
-            return Ok(None);
         }
-        Ok(complete)
     }
 
     /// Hands out what has become next in order on a stream.
     fn drain(&mut self, stream: StreamId) {
+        let lane = Lane::ordered(stream);
         loop {
             let Some(inbound) = self.streams.get_mut(stream) else { return };
             let next = inbound.next;
             match inbound.delivery {
                 Delivery::Whole if inbound.partial.is_none() => {
-                    let Some(run) = inbound.ordered.take_complete(next) else { return };
+                    let Some(part) = self.runs.take_complete(lane, next) else { return };
                     inbound.next += 1;
-                    self.hand_out_run(stream, run, None);
+                    self.hand_out(stream, part, None);
                 }
                 _ => {
                     let from = inbound.partial.map(|(index, _)| index);
-                    let Some((run, end)) = inbound.ordered.take_front(next, from) else { return };
-                    let ppid = inbound.partial.map_or(run.ppid, |(_, ppid)| ppid);
-                    let is_last = run.is_last;
-                    inbound.partial = (!is_last).then_some((end, ppid));
+                    let Some(part) = self.runs.take_front(lane, next, from) else { return };
+                    let ppid = inbound.partial.map_or(part.ppid, |(_, ppid)| ppid);
+                    let is_last = part.is_last;
+                    inbound.partial = (!is_last).then_some((part.end, ppid));
                     inbound.next += u64::from(is_last);
-                    self.held -= run.cost();
-                    self.hand_out(stream, ppid, run.into_bytes(), Some(is_last));
+                    self.inbox.push(event(stream, ppid, part.data, Some(is_last)));
                 }
             }
         }
     }
 
-    fn hand_out_run(&mut self, stream: StreamId, run: Run, piece: Option<bool>) {
-        self.held -= run.cost();
-        self.expected = run.len().min(self.limits.max_message_size);
-        let ppid = run.ppid;
-        self.hand_out(stream, ppid, run.into_bytes(), piece);
-    }
-
-    /// Queues an event: a whole message, or a piece that is the last one or not.
-    fn hand_out(&mut self, stream: StreamId, ppid: u32, data: Bytes, piece: Option<bool>) {
-        let event = match piece {
-            None => Event::Message { stream, ppid, data },
-            Some(is_last) => Event::Piece { stream, ppid, data, is_last },
-        };
-        self.held += event_cost(&event);
-        self.events.push_back(event);
+    /// Queues a message that was put together.
+    fn hand_out(&mut self, stream: StreamId, part: Part, piece: Option<bool>) {
+        self.expected = part.data.len().min(self.limits.max_message_size);
+        self.inbox.push(event(stream, part.ppid, part.data, piece));
     }
 
     /// RFC 3758 §3.6, RFC 8260 §2.3.1: the peer gave up on everything up to `cumulative`.
@@ -382,7 +387,8 @@ impl Receiver {
             self.skip(skip);
         }
         if self.numbering == Numbering::Data {
-            self.drop_unordered_up_to(unwrap(self.cumulative, cumulative.0));
+            // FORWARD-TSN names no unordered messages: their fragments go by TSN.
+            self.runs.drop_unordered_up_to(unwrap(self.cumulative, cumulative.0));
         }
     }
 
@@ -395,7 +401,7 @@ impl Receiver {
             let last = unwrap(inbound.highest_unordered, skip.ssn_or_mid);
             inbound.highest_unordered = inbound.highest_unordered.max(last);
             inbound.unordered_floor = inbound.unordered_floor.max(last + 1);
-            self.held -= inbound.unordered.drop_messages(last);
+            self.runs.drop_messages(Lane::unordered(skip.stream), last);
             return;
         }
         let last = match self.numbering {
@@ -407,13 +413,14 @@ impl Receiver {
         }
         // What is complete was given up by the peer for want of our SACK: it is delivered all the same.
         let mut complete = Vec::new();
+        let lane = Lane::ordered(skip.stream);
         while inbound.next <= last {
             let next = inbound.next;
-            match inbound.ordered.first_message() {
+            match self.runs.first_message(lane) {
                 Some(message) if message <= last => {
                     inbound.next = message.max(next);
-                    complete.extend(inbound.ordered.take_complete(inbound.next));
-                    self.held -= inbound.ordered.drop_messages(inbound.next);
+                    complete.extend(self.runs.take_complete(lane, inbound.next));
+                    self.runs.drop_messages(lane, inbound.next);
                     inbound.next += 1;
                 }
                 _ => inbound.next = last + 1,
@@ -422,22 +429,12 @@ impl Receiver {
         let cut = inbound.partial.take();
         let is_piece = inbound.delivery == Delivery::Pieces;
         if let Some((_, ppid)) = cut {
-            self.hand_out(skip.stream, ppid, Bytes::new(), Some(true));
+            self.inbox.push(event(skip.stream, ppid, Bytes::new(), Some(true)));
         }
-        for run in complete {
-            self.hand_out_run(skip.stream, run, is_piece.then_some(true));
+        for part in complete {
+            self.hand_out(skip.stream, part, is_piece.then_some(true));
         }
         self.drain(skip.stream);
-    }
-
-    /// FORWARD-TSN names no unordered messages: their fragments go by TSN.
-    fn drop_unordered_up_to(&mut self, last: u64) {
-        for (_, inbound) in self.streams.iter_mut() {
-            // A run that begins right behind, but not with a first fragment, lost its beginning.
-            self.held -= inbound
-                .unordered
-                .drop_front_while(|(_, index), run| index <= last || (index == last + 1 && !run.is_first));
-        }
     }
 
     /// RFC 6525 §5.2.2: the peer's outgoing streams begin anew; an empty list names all of them. The caller has
@@ -452,20 +449,15 @@ impl Receiver {
     }
 
     fn reset(&mut self, stream: StreamId) {
-        if let Some(mut inbound) = self.streams.remove(stream) {
-            self.held -= inbound.ordered.drop_front_while(|_, _| true);
-            self.held -= inbound.unordered.drop_front_while(|_, _| true);
-        }
-        self.events.push_back(Event::IncomingReset(stream));
+        self.streams.remove(stream);
+        self.runs.drop_lane(Lane::ordered(stream));
+        self.runs.drop_lane(Lane::unordered(stream));
+        self.inbox.push(Event::IncomingReset(stream));
     }
 
     /// The next message or piece; it leaves the window, which may have to be told to the peer.
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front()?;
-        self.held -= event_cost(&event);
-        if self.events.is_empty() && self.events.capacity() > 256 {
-            self.events = VecDeque::new();
-        }
+        let event = self.inbox.pop()?;
         // RFC 9260 §6.2: a window that was nearly closed and has opened again is announced.
         let open = self.free();
         if self.announced < self.limits.window / 4 && open >= self.limits.window / 2 {
@@ -476,11 +468,18 @@ impl Receiver {
     }
 
     fn free(&self) -> usize {
-        self.limits.window.saturating_sub(self.held)
+        self.limits.window.saturating_sub(self.occupied())
     }
 
-    /// Every chunk of a packet has been given: decides when the SACK leaves.
-    pub(super) fn end_of_packet(&mut self, now: Instant) {
+    /// Memory that counts in the window: what waits, and the state of streams up to a quarter of the window, since
+    /// no reading gives that back.
+    fn occupied(&self) -> usize {
+        self.held() + self.streams.memory().min(self.limits.window / 4)
+    }
+
+    /// Every chunk of a packet of `len` bytes has been given: decides when the SACK leaves.
+    pub(super) fn end_of_packet(&mut self, now: Instant, len: usize) {
+        self.inbox.end_of_packet(len, self.limits.window);
         if let Some(urgency) = self.packet.take() {
             self.tracker.end_of_packet(now, urgency == Urgency::Immediate);
         }
@@ -527,7 +526,7 @@ impl Receiver {
 
     /// Events that were not pulled.
     pub(super) fn event_count(&self) -> usize {
-        self.events.len()
+        self.inbox.len()
     }
 
     /// Streams that hold state.
@@ -536,16 +535,10 @@ impl Receiver {
         self.streams.len()
     }
 
-    /// Bytes held, overhead included.
+    /// Memory of what waits, in bytes.
     pub(super) fn held(&self) -> usize {
-        self.held
+        self.runs.cost() + self.inbox.cost()
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    Ordered,
-    Unordered,
 }
 
 /// What a SACK says (RFC 9260 §3.3.4).
@@ -574,10 +567,11 @@ impl Sack<'_> {
     }
 }
 
-fn event_cost(event: &Event) -> usize {
-    match event {
-        Event::Message { data, .. } | Event::Piece { data, .. } => data.len() + FRAGMENT_OVERHEAD,
-        _ => 0,
+/// A whole message, or a piece that is the last one or not.
+fn event(stream: StreamId, ppid: u32, data: Bytes, piece: Option<bool>) -> Event {
+    match piece {
+        None => Event::Message { stream, ppid, data },
+        Some(is_last) => Event::Piece { stream, ppid, data, is_last },
     }
 }
 

@@ -1,19 +1,80 @@
 //! Fragments that wait: runs of neighbours, joined as the holes between them close.
 //!
-//! A fragment has a place: the message that it belongs to, and its index in it. For DATA the index is the TSN,
-//! for I-DATA the FSN; both unwrapped to 64 bits, so that places are totally ordered. A run is complete when it
-//! begins with the first fragment of a message and ends with its last.
+//! A fragment has a place: its lane (a stream, and whether the message is ordered), the message that it belongs to,
+//! and its index in it. For DATA the index is the TSN, for I-DATA the FSN; both unwrapped to 64 bits, so that places
+//! are totally ordered. A run is complete when it begins with the first fragment of a message and ends with its
+//! last.
+//!
+//! ```text
+//! lane 4, message 7:   [0 1 2]  [4 5]      fragment 3 arrives: [0 1 2 3 | 4 5]
+//!                       a run   a run                           one run in two pieces
+//! ```
+//!
+//! What waits is counted as what it takes of memory: the capacity of buffers, and the worst share of a node of the
+//! tree, not only the bytes of the peer. One tree serves all streams, so that a stream without waiting fragments
+//! costs nothing here.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
+use std::ops::Bound;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-/// What a waiting fragment costs beside its bytes; counted in the receive window.
-pub(super) const FRAGMENT_OVERHEAD: usize = 96;
+use crate::types::ids::StreamId;
 
-/// Message, then index within it.
-pub(super) type Place = (u64, u64);
+/// What an entry of the tree takes: its nodes may be less than half full, and nodes above them come on top.
+const ENTRY_OVERHEAD: usize = 5 * size_of::<(Place, Waiting)>() / 2;
+
+/// What a run takes beside its bytes and its entry.
+const RUN_OVERHEAD: usize = size_of::<Run>() + ALLOCATION;
+
+/// What a piece of a run takes beside its bytes: the queue of pieces may be half empty.
+const PIECE_OVERHEAD: usize = 2 * size_of::<Bytes>() + ALLOCATION;
+
+/// What the allocator keeps for itself.
+const ALLOCATION: usize = 16;
+
+/// What a fragment may take beside its bytes, at the most.
+pub(super) const MAX_OVERHEAD: usize = ENTRY_OVERHEAD + RUN_OVERHEAD + PIECE_OVERHEAD;
+
+/// One direction of messages: a stream's ordered ones, or its unordered ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Lane(u32);
+
+impl Lane {
+    /// Above the stream's 16 bits, so that all unordered lanes are neighbours.
+    const UNORDERED: u32 = 1 << 16;
+
+    pub(super) fn ordered(stream: StreamId) -> Self {
+        Lane(u32::from(stream.0))
+    }
+
+    pub(super) fn unordered(stream: StreamId) -> Self {
+        Lane(u32::from(stream.0) | Self::UNORDERED)
+    }
+
+    fn next(self) -> Self {
+        Lane(self.0 + 1)
+    }
+}
+
+/// Where a fragment belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) lane: Lane,
+    pub(super) message: u64,
+    pub(super) index: u64,
+}
+
+impl Place {
+    fn first_of(lane: Lane) -> Self {
+        Place { lane, message: 0, index: 0 }
+    }
+
+    fn is_same_message(&self, other: &Place) -> bool {
+        (self.lane, self.message) == (other.lane, other.message)
+    }
+}
 
 /// One DATA or I-DATA chunk on its way into a message.
 #[derive(Debug)]
@@ -26,237 +87,423 @@ pub(super) struct Fragment {
     pub(super) payload: Bytes,
 }
 
-/// Neighbouring fragments of one message.
-#[derive(Debug)]
-pub(super) struct Run {
-    pub(super) is_first: bool,
-    pub(super) is_last: bool,
-    pub(super) ppid: u32,
-    /// The index behind the last fragment.
-    end: u64,
-    /// The front, contiguous: grows while fragments arrive in order.
-    head: BytesMut,
-    /// What follows the front, when it did not arrive in order.
-    more: VecDeque<Bytes>,
-    /// All bytes of the run.
-    len: usize,
-    fragments: usize,
+/// What memory a fragment may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance {
+    /// How long the message is expected to become, in bytes: a run that begins gets a buffer of this size.
+    pub(super) expected: usize,
+    /// How much a buffer may grow beyond what is needed now, in bytes.
+    pub(super) growth: usize,
 }
 
-impl Run {
-    fn new(fragment: &Fragment, capacity: usize) -> Self {
-        let mut head = BytesMut::with_capacity(capacity.max(fragment.payload.len()));
-        head.extend_from_slice(&fragment.payload);
-        Run {
-            is_first: fragment.is_first,
-            is_last: fragment.is_last,
-            ppid: fragment.ppid,
-            end: fragment.place.1 + 1,
-            head,
-            more: VecDeque::new(),
-            len: fragment.payload.len(),
-            fragments: 1,
+/// A message, or the part of one that can be handed out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) ppid: u32,
+    pub(super) data: Bytes,
+    pub(super) is_last: bool,
+    /// The index behind it.
+    pub(super) end: u64,
+}
+
+/// What waits at a place.
+#[derive(Debug)]
+enum Waiting {
+    /// A message of one fragment.
+    Whole { ppid: u32, data: Bytes },
+    /// Fragments of a message.
+    Run(Box<Run>),
+}
+
+impl Waiting {
+    /// Memory that it takes, its entry in the tree included.
+    fn cost(&self) -> usize {
+        ENTRY_OVERHEAD
+            + match self {
+                Waiting::Whole { data, .. } => data.len() + ALLOCATION,
+                Waiting::Run(run) => run.cost(),
+            }
+    }
+
+    /// The part of its memory that is not yet used.
+    fn reserve(&self) -> usize {
+        match self {
+            Waiting::Whole { .. } => 0,
+            Waiting::Run(run) => run.head.capacity() - run.head.len(),
         }
     }
 
-    /// Bytes of all its fragments.
-    pub(super) fn len(&self) -> usize {
-        self.len
+    fn is_first(&self) -> bool {
+        match self {
+            Waiting::Whole { .. } => true,
+            Waiting::Run(run) => run.is_first,
+        }
     }
 
-    /// What the run counts in the receive window.
-    pub(super) fn cost(&self) -> usize {
-        self.len + self.fragments * FRAGMENT_OVERHEAD
+    fn is_complete(&self) -> bool {
+        match self {
+            Waiting::Whole { .. } => true,
+            Waiting::Run(run) => run.is_first && run.is_last,
+        }
     }
 
-    pub(super) fn is_complete(&self) -> bool {
-        self.is_first && self.is_last
+    /// The index behind it, given where it begins.
+    fn end(&self, place: &Place) -> u64 {
+        match self {
+            Waiting::Whole { .. } => place.index + 1,
+            Waiting::Run(run) => run.end,
+        }
+    }
+}
+
+/// Neighbouring fragments of one message.
+#[derive(Debug, Default)]
+struct Run {
+    is_first: bool,
+    is_last: bool,
+    ppid: u32,
+    /// The index behind the last fragment.
+    end: u64,
+    /// The front, contiguous: grows while fragments arrive in order.
+    head: Vec<u8>,
+    /// What follows the front, when it did not arrive in order, or the front could not grow.
+    more: VecDeque<Bytes>,
+    /// Bytes of `more`.
+    more_len: usize,
+}
+
+impl Run {
+    fn start(&mut self, fragment: &Fragment, expected: usize) {
+        self.is_first = fragment.is_first;
+        self.is_last = fragment.is_last;
+        self.ppid = fragment.ppid;
+        self.end = fragment.place.index + 1;
+        self.head.reserve_exact(expected.max(fragment.payload.len()));
+        self.head.extend_from_slice(&fragment.payload);
+    }
+
+    fn len(&self) -> usize {
+        self.head.len() + self.more_len
+    }
+
+    fn cost(&self) -> usize {
+        RUN_OVERHEAD + self.head.capacity() + self.more_len + self.more.len() * PIECE_OVERHEAD
     }
 
     /// Appends the fragment that follows. A slice would pin the whole slab that it was received in, so what
     /// waits is copied.
-    fn append(&mut self, fragment: &Fragment) {
-        if self.more.is_empty() {
-            self.head.extend_from_slice(&fragment.payload);
+    fn append(&mut self, fragment: &Fragment, growth: usize) {
+        let payload = &fragment.payload[..];
+        let (len, capacity) = (self.head.len(), self.head.capacity());
+        let needed = len + payload.len();
+        let doubled = needed.max(2 * capacity);
+        if self.more.is_empty() && (needed <= capacity || doubled - needed <= growth) {
+            if needed > capacity {
+                self.head.reserve_exact(doubled - len);
+            }
+            self.head.extend_from_slice(payload);
         } else {
-            self.more.push_back(Bytes::copy_from_slice(&fragment.payload));
+            self.push_back(Bytes::copy_from_slice(payload));
         }
-        self.len += fragment.payload.len();
-        self.fragments += 1;
         self.is_last = fragment.is_last;
-        self.end = fragment.place.1 + 1;
+        self.end = fragment.place.index + 1;
     }
 
     /// Puts the fragment that comes before in front.
     fn prepend(&mut self, fragment: &Fragment) {
-        let head = std::mem::replace(&mut self.head, BytesMut::from(&fragment.payload[..]));
-        self.more.push_front(head.freeze());
-        self.len += fragment.payload.len();
-        self.fragments += 1;
+        let head = std::mem::replace(&mut self.head, fragment.payload.to_vec());
+        self.push_front(piece(head));
         self.is_first = fragment.is_first;
         self.ppid = fragment.ppid;
     }
 
-    /// Appends a whole run. Whichever of the two is in fewer pieces moves, so that joining stays cheap.
-    fn join(&mut self, mut next: Run) {
+    /// Appends a whole run, and leaves it empty. Whichever of the two is in fewer pieces moves, so that joining
+    /// stays cheap.
+    fn join(&mut self, next: &mut Run) {
+        let head = piece(std::mem::take(&mut next.head));
         if self.more.len() <= next.more.len() {
-            next.more.push_front(next.head.freeze());
-            for piece in std::mem::take(&mut self.more).into_iter().rev() {
-                next.more.push_front(piece);
+            std::mem::swap(&mut self.more, &mut next.more);
+            std::mem::swap(&mut self.more_len, &mut next.more_len);
+            self.push_front(head);
+            while let Some(piece) = next.more.pop_back() {
+                self.push_front(piece);
             }
-            self.more = next.more;
         } else {
-            self.more.push_back(next.head.freeze());
-            self.more.append(&mut next.more);
+            self.push_back(head);
+            while let Some(piece) = next.more.pop_front() {
+                self.push_back(piece);
+            }
         }
-        self.len += next.len;
-        self.fragments += next.fragments;
         self.is_last = next.is_last;
         self.end = next.end;
     }
 
-    /// All bytes of the run as one slice: no copy when everything arrived in order.
-    pub(super) fn into_bytes(mut self) -> Bytes {
+    fn push_front(&mut self, piece: Bytes) {
+        self.more_len += piece.len();
+        self.more.push_front(piece);
+    }
+
+    fn push_back(&mut self, piece: Bytes) {
+        self.more_len += piece.len();
+        self.more.push_back(piece);
+    }
+
+    /// All bytes of the run as one slice of exactly its length: no copy when everything arrived in order.
+    fn take(&mut self) -> Part {
+        let mut head = std::mem::take(&mut self.head);
         if !self.more.is_empty() {
-            self.head.reserve(self.len - self.head.len());
-            for piece in &self.more {
-                self.head.extend_from_slice(piece);
+            head.reserve_exact(self.more_len);
+            for piece in std::mem::take(&mut self.more) {
+                head.extend_from_slice(&piece);
             }
         }
-        self.head.freeze()
+        self.more_len = 0;
+        Part { ppid: self.ppid, data: piece(head), is_last: self.is_last, end: self.end }
     }
 }
 
-/// All waiting runs of one stream and one kind (ordered or not).
+/// Bytes without room behind them.
+fn piece(bytes: Vec<u8>) -> Bytes {
+    Bytes::from(bytes.into_boxed_slice())
+}
+
+/// All waiting fragments of an association.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    runs: BTreeMap<Place, Run>,
+    waiting: BTreeMap<Place, Waiting>,
+    /// Memory that they take, in bytes.
+    cost: usize,
+    /// The part of it that is not yet used, in bytes.
+    reserve: usize,
+    /// The box of the last run that was handed out: messages that arrive one after the other share it.
+    spare: Option<Box<Run>>,
 }
 
 impl Runs {
-    pub(super) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+    /// Memory that the waiting fragments take, in bytes.
+    pub(super) fn cost(&self) -> usize {
+        self.cost
     }
 
-    /// Takes a fragment in, and hands out its run when that completes a message. `capacity` is how large the
-    /// message is expected to be. `Err` when it overlaps what is there or contradicts it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes a fragment in. When that completes its message, the place of the message is told, for
+    /// [`take`](Self::take). `Err` when it overlaps what is there.
     pub(super) fn insert(
         &mut self,
         fragment: &Fragment,
-        capacity: usize,
-    ) -> Result<Option<Run>, Contradiction> {
-        let (message, index) = fragment.place;
-        let previous = self.runs.range_mut(..=fragment.place).next_back();
-        let start = match previous {
-            Some((&(m, start), run)) if m == message && run.end > index => {
-                let _ = (start, run);
+        allowance: Allowance,
+    ) -> Result<Option<Place>, Contradiction> {
+        let place = fragment.place;
+        let mut start = place;
+        match self.previous(&place) {
+            Some((at, end, _)) if at.is_same_message(&place) && end > place.index => {
                 return Err(Contradiction);
             }
-            Some((&place, run))
-                if place.0 == message && run.end == index && !run.is_last && !fragment.is_first =>
+            Some((at, end, is_open))
+                if at.is_same_message(&place) && end == place.index && is_open && !fragment.is_first =>
             {
-                run.append(fragment);
-                place
+                start = at;
+                self.change(start, |run| run.append(fragment, allowance.growth));
             }
-            _ => {
-                self.begin(fragment, capacity);
-                fragment.place
-            }
-        };
+            _ => self.begin(fragment, allowance.expected),
+        }
         self.join_next(start);
-        match self.runs.get(&start) {
-            Some(run) if run.is_complete() => Ok(self.runs.remove(&start)),
-            _ => Ok(None),
+        let is_complete = self.waiting.get(&start).is_some_and(Waiting::is_complete);
+        Ok(is_complete.then_some(start))
+    }
+
+    /// What begins at `place` or before it: where, the index behind it, and whether it may be continued.
+    fn previous(&self, place: &Place) -> Option<(Place, u64, bool)> {
+        let (at, waiting) = self.waiting.range(..=*place).next_back()?;
+        let is_open = matches!(waiting, Waiting::Run(run) if !run.is_last);
+        Some((*at, waiting.end(at), is_open))
+    }
+
+    /// Changes the run at `place`, and counts anew what it takes.
+    fn change(&mut self, place: Place, change: impl FnOnce(&mut Run)) {
+        let Some(waiting) = self.waiting.get_mut(&place) else { return };
+        let (cost, reserve) = (waiting.cost(), waiting.reserve());
+        if let Waiting::Run(run) = waiting {
+            change(run);
+        }
+        self.cost = self.cost + waiting.cost() - cost;
+        self.reserve = self.reserve + waiting.reserve() - reserve;
+    }
+
+    fn put(&mut self, place: Place, waiting: Waiting) {
+        self.cost += waiting.cost();
+        self.reserve += waiting.reserve();
+        if let Some(former) = self.waiting.insert(place, waiting) {
+            self.forget(&former);
         }
     }
 
+    fn remove(&mut self, place: &Place) -> Option<Waiting> {
+        let waiting = self.waiting.remove(place)?;
+        self.forget(&waiting);
+        Some(waiting)
+    }
+
+    fn forget(&mut self, waiting: &Waiting) {
+        self.cost -= waiting.cost();
+        self.reserve -= waiting.reserve();
+    }
+
     /// A run of its own, or the front of the one that follows.
-    fn begin(&mut self, fragment: &Fragment, capacity: usize) {
-        let behind = (fragment.place.0, fragment.place.1 + 1);
-        match self.runs.remove(&behind) {
-            Some(mut run) if !run.is_first && !fragment.is_last => {
-                run.prepend(fragment);
-                self.runs.insert(fragment.place, run);
-            }
-            Some(run) => {
-                self.runs.insert(behind, run);
-                self.runs.insert(fragment.place, Run::new(fragment, capacity));
-            }
-            None => {
-                self.runs.insert(fragment.place, Run::new(fragment, capacity));
-            }
+    fn begin(&mut self, fragment: &Fragment, expected: usize) {
+        let place = fragment.place;
+        if fragment.is_first && fragment.is_last {
+            let data = Bytes::copy_from_slice(&fragment.payload);
+            return self.put(place, Waiting::Whole { ppid: fragment.ppid, data });
         }
+        let behind = Place { index: place.index + 1, ..place };
+        let is_front = !fragment.is_last
+            && matches!(self.waiting.get(&behind), Some(Waiting::Run(run)) if !run.is_first);
+        let run = match if is_front { self.remove(&behind) } else { None } {
+            Some(Waiting::Run(mut run)) => {
+                run.prepend(fragment);
+                run
+            }
+            _ => {
+                let mut run = self.spare.take().unwrap_or_default();
+                run.start(fragment, expected);
+                run
+            }
+        };
+        self.put(place, Waiting::Run(run));
     }
 
     /// Joins the run at `start` with the one that begins where it ends.
     fn join_next(&mut self, start: Place) {
-        let Some(end) = self.runs.get(&start).filter(|r| !r.is_last).map(|r| (start.0, r.end)) else {
-            return;
-        };
-        match self.runs.remove(&end) {
-            Some(next) if !next.is_first => {
-                if let Some(run) = self.runs.get_mut(&start) {
-                    run.join(next);
-                }
-            }
-            Some(next) => {
-                self.runs.insert(end, next);
-            }
-            None => {}
+        let Some(Waiting::Run(run)) = self.waiting.get(&start) else { return };
+        let behind = Place { index: run.end, ..start };
+        let fits =
+            !run.is_last && matches!(self.waiting.get(&behind), Some(Waiting::Run(next)) if !next.is_first);
+        if fits && let Some(Waiting::Run(mut next)) = self.remove(&behind) {
+            self.change(start, |run| run.join(&mut next));
+            self.keep(next);
         }
     }
 
-    /// Puts a complete run back, until its turn comes.
-    pub(super) fn put_back(&mut self, message: u64, run: Run) {
-        // A complete run is alone in its message, so any index finds it.
-        self.runs.insert((message, 0), run);
+    /// Keeps an empty box for the next run.
+    fn keep(&mut self, mut run: Box<Run>) {
+        *run = Run::default();
+        self.spare.get_or_insert(run);
     }
 
-    /// The lowest message of which something is here.
-    pub(super) fn first_message(&self) -> Option<u64> {
-        self.runs.first_key_value().map(|(&(message, _), _)| message)
-    }
-
-    /// Takes the first run when it is all of message `message`.
-    pub(super) fn take_complete(&mut self, message: u64) -> Option<Run> {
-        let entry = self.runs.first_entry()?;
-        (entry.key().0 == message && entry.get().is_complete()).then(|| entry.remove())
-    }
-
-    /// Takes the first run when it belongs to `message` and begins at `index`, or with the message when `index`
-    /// is `None`; with it the index behind it.
-    pub(super) fn take_front(&mut self, message: u64, index: Option<u64>) -> Option<(Run, u64)> {
-        let entry = self.runs.first_entry()?;
-        let &(m, start) = entry.key();
-        let fits = m == message && index.map_or(entry.get().is_first, |i| i == start);
-        fits.then(|| entry.remove()).map(|run| {
-            let end = run.end;
-            (run, end)
-        })
-    }
-
-    /// Drops runs from the front as long as `gone` says so, and tells what they had cost.
-    pub(super) fn drop_front_while(&mut self, gone: impl Fn(Place, &Run) -> bool) -> usize {
-        let mut freed = 0;
-        while let Some(entry) = self.runs.first_entry().filter(|e| gone(*e.key(), e.get())) {
-            freed += entry.remove().cost();
+    /// Takes out what waits at `place`.
+    pub(super) fn take(&mut self, place: &Place) -> Option<Part> {
+        match self.remove(place)? {
+            Waiting::Whole { ppid, data } => Some(Part { ppid, data, is_last: true, end: place.index + 1 }),
+            Waiting::Run(mut run) => {
+                let part = run.take();
+                self.keep(run);
+                Some(part)
+            }
         }
-        freed
     }
 
-    /// Drops the messages up to `last`, and tells what they had cost.
-    pub(super) fn drop_messages(&mut self, last: u64) -> usize {
-        self.drop_front_while(|(message, _), _| message <= last)
+    /// What waits first in `lane`.
+    fn first(&self, lane: Lane) -> Option<(Place, &Waiting)> {
+        let (place, waiting) = self.waiting.range(Place::first_of(lane)..).next()?;
+        (place.lane == lane).then_some((*place, waiting))
+    }
+
+    /// The lowest message of `lane` of which something is here.
+    pub(super) fn first_message(&self, lane: Lane) -> Option<u64> {
+        self.first(lane).map(|(place, _)| place.message)
+    }
+
+    /// Puts a complete message, which waits at `place` for its turn, before whatever contradicts it.
+    pub(super) fn settle(&mut self, place: Place) {
+        if place.index > 0
+            && let Some(complete) = self.remove(&place)
+        {
+            self.put(Place { index: 0, ..place }, complete);
+        }
+    }
+
+    /// Takes message `message` when it is complete and [settled](Self::settle). What contradicted it goes.
+    pub(super) fn take_complete(&mut self, lane: Lane, message: u64) -> Option<Part> {
+        let (place, waiting) = self.first(lane)?;
+        if place.message != message || !waiting.is_complete() {
+            return None;
+        }
+        let part = self.take(&place);
+        self.drop_messages(lane, message);
+        part
+    }
+
+    /// Takes the first run of `lane` when it belongs to `message` and begins at `index`, or with the message when
+    /// `index` is `None`.
+    pub(super) fn take_front(&mut self, lane: Lane, message: u64, index: Option<u64>) -> Option<Part> {
+        let (place, waiting) = self.first(lane)?;
+        let fits = place.message == message && index.map_or(waiting.is_first(), |i| i == place.index);
+        if fits { self.take(&place) } else { None }
+    }
+
+    /// Drops what waits at the front of `lane`, as long as `gone` says so of its place, and of whether a message
+    /// begins there.
+    fn drop_front_while(&mut self, lane: Lane, gone: impl Fn(&Place, bool) -> bool) {
+        while let Some((place, waiting)) = self.first(lane)
+            && gone(&place, waiting.is_first())
+        {
+            self.remove(&place);
+        }
+    }
+
+    /// Drops the messages of `lane` up to `last`.
+    pub(super) fn drop_messages(&mut self, lane: Lane, last: u64) {
+        self.drop_front_while(lane, |place, _| place.message <= last);
+    }
+
+    /// Drops everything of `lane`.
+    pub(super) fn drop_lane(&mut self, lane: Lane) {
+        self.drop_front_while(lane, |_, _| true);
+    }
+
+    /// Drops unordered fragments of all streams up to index `last`, and those behind it whose beginning is gone.
+    pub(super) fn drop_unordered_up_to(&mut self, last: u64) {
+        let mut from = Lane(Lane::UNORDERED);
+        while let Some((&Place { lane, .. }, _)) = self.waiting.range(Place::first_of(from)..).next() {
+            self.drop_front_while(lane, |place, is_first| {
+                place.index <= last || (place.index == last + 1 && !is_first)
+            });
+            from = lane.next();
+        }
     }
 
     /// Whether a run ends right before `place`, so that a fragment there would continue it.
-    pub(super) fn has_end_at(&self, place: Place) -> bool {
-        self.runs.range(..place).next_back().is_some_and(|(p, run)| p.0 == place.0 && run.end == place.1)
+    pub(super) fn has_end_at(&self, place: &Place) -> bool {
+        let previous = self.waiting.range((Bound::Unbounded, Bound::Excluded(place))).next_back();
+        previous.is_some_and(|(at, waiting)| at.is_same_message(place) && waiting.end(at) == place.index)
     }
 
-    /// The longest run of message `message` in bytes: to refuse what grows too large.
-    pub(super) fn len_at(&self, place: Place) -> usize {
-        self.runs.range(..=place).next_back().filter(|(p, _)| p.0 == place.0).map_or(0, |(_, run)| run.len)
+    /// Bytes of the run that a fragment at `place` would continue: to refuse what grows too large.
+    pub(super) fn len_at(&self, place: &Place) -> usize {
+        match self.waiting.range(..=*place).next_back() {
+            Some((at, Waiting::Run(run))) if at.is_same_message(place) => run.len(),
+            _ => 0,
+        }
+    }
+
+    /// What buffers hold in reserve, in bytes, at the most.
+    pub(super) fn reserve(&self) -> usize {
+        self.reserve
+    }
+
+    /// Gives back what buffers hold in reserve.
+    pub(super) fn shrink(&mut self) {
+        for waiting in self.waiting.values_mut() {
+            if let Waiting::Run(run) = waiting {
+                run.head.shrink_to_fit();
+            }
+        }
+        self.cost = self.waiting.values().map(Waiting::cost).sum();
+        self.reserve = self.waiting.values().map(Waiting::reserve).sum();
     }
 }
 
@@ -269,9 +516,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const LANE: Lane = Lane(5);
+    const FREE: Allowance = Allowance { expected: 0, growth: usize::MAX };
+
     fn fragment(index: u64, count: u64) -> Fragment {
         Fragment {
-            place: (7, index),
+            place: Place { lane: LANE, message: 7, index },
             is_first: index == 0,
             is_last: index + 1 == count,
             ppid: 53,
@@ -282,10 +532,10 @@ mod tests {
     #[test]
     fn overlapping_fragments_are_a_contradiction() {
         let mut runs = Runs::default();
-        assert!(runs.insert(&fragment(0, 5), 0).is_ok());
-        assert!(runs.insert(&fragment(1, 5), 0).is_ok());
-        assert!(runs.insert(&fragment(1, 5), 0).is_err());
-        assert!(runs.insert(&fragment(0, 5), 0).is_err());
+        assert!(runs.insert(&fragment(0, 5), FREE).is_ok());
+        assert!(runs.insert(&fragment(1, 5), FREE).is_ok());
+        assert!(runs.insert(&fragment(1, 5), FREE).is_err());
+        assert!(runs.insert(&fragment(0, 5), FREE).is_err());
     }
 
     #[test]
@@ -294,25 +544,57 @@ mod tests {
         let mut runs = Runs::default();
         let last = Fragment { is_first: false, is_last: true, ..fragment(4, 9) };
         let first = Fragment { is_first: true, is_last: false, ..fragment(5, 9) };
-        assert!(runs.insert(&first, 0).unwrap().is_none());
-        assert!(runs.insert(&last, 0).unwrap().is_none());
-        assert_eq!(runs.runs.len(), 2);
+        assert!(runs.insert(&first, FREE).unwrap().is_none());
+        assert!(runs.insert(&last, FREE).unwrap().is_none());
+        assert_eq!(runs.waiting.len(), 2);
+    }
+
+    #[test]
+    fn what_contradicts_a_complete_message_goes_with_it() {
+        let mut runs = Runs::default();
+        let stray = Fragment { is_first: true, is_last: false, ..fragment(2, 9) };
+        assert!(runs.insert(&stray, FREE).unwrap().is_none());
+        let whole = Fragment { is_first: true, is_last: true, ..fragment(8, 9) };
+        let place = runs.insert(&whole, FREE).unwrap().unwrap();
+        runs.settle(place);
+        assert!(runs.take_complete(LANE, 7).is_some());
+        assert!(runs.is_empty());
+        assert_eq!(runs.cost(), 0);
+    }
+
+    #[test]
+    fn a_buffer_that_may_not_grow_goes_on_in_pieces() {
+        let mut runs = Runs::default();
+        let tight = Allowance { expected: 0, growth: 0 };
+        for index in 0..40 {
+            let _ = runs.insert(&fragment(index, 40), tight).unwrap();
+            let Some(Waiting::Run(run)) = runs.waiting.values().next() else { panic!() };
+            assert_eq!(run.head.capacity() + run.more_len, run.len());
+        }
+        assert_eq!(runs.take_complete(LANE, 7).unwrap().data.len(), 120);
     }
 
     proptest! {
         #[test]
-        fn any_order_gives_the_message(order in Just((0u64..40).collect::<Vec<_>>()).prop_shuffle()) {
+        fn any_order_gives_the_message(
+            order in Just((0u64..40).collect::<Vec<_>>()).prop_shuffle(),
+            expected in 0usize..200,
+            growth in 0usize..200,
+        ) {
             let mut runs = Runs::default();
-            let mut complete = None;
             for (i, &index) in order.iter().enumerate() {
-                complete = runs.insert(&fragment(index, 40), 16).unwrap();
+                let complete = runs.insert(&fragment(index, 40), Allowance { expected, growth }).unwrap();
                 prop_assert_eq!(complete.is_some(), i == 39);
+                let counted: usize = runs.waiting.values().map(Waiting::cost).sum();
+                prop_assert_eq!(runs.cost(), counted);
+                prop_assert_eq!(runs.reserve(), runs.waiting.values().map(Waiting::reserve).sum::<usize>());
+                prop_assert!(runs.cost() >= 3 * (i + 1));
             }
-            let run = complete.unwrap();
-            prop_assert_eq!(run.cost(), 120 + 40 * FRAGMENT_OVERHEAD);
-            let expected: Vec<u8> = (0..40u8).flat_map(|b| [b; 3]).collect();
-            prop_assert_eq!(&run.into_bytes()[..], &expected[..]);
+            let part = runs.take_complete(LANE, 7).unwrap();
+            let wanted: Vec<u8> = (0..40u8).flat_map(|b| [b; 3]).collect();
+            prop_assert_eq!(&part.data[..], &wanted[..]);
             prop_assert!(runs.is_empty());
+            prop_assert_eq!(runs.cost(), 0);
         }
     }
 }

@@ -6,10 +6,6 @@ use std::time::{Duration, Instant};
 use crate::time::Timer;
 use crate::wire::serial::Serial32;
 
-/// RFC 9260 §6.2 allows up to 500 ms and suggests 200. A lone packet waits this long for a second one, so that
-/// the sender's round-trip times stay close to the truth.
-const SACK_DELAY: Duration = Duration::from_millis(20);
-
 /// Ranges behind gaps that are remembered. What would open one more is dropped, and sent again by the peer.
 const MAX_RANGES: usize = 2048;
 
@@ -40,6 +36,8 @@ pub(crate) struct Tracker {
     packets: u32,
     owed: Owed,
     delay: Timer,
+    /// How long a lone packet waits for a second one.
+    ack_delay: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +50,7 @@ enum Owed {
 
 impl Tracker {
     /// Before the peer's INIT is known.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(ack_delay: Duration) -> Self {
         Tracker {
             cumulative: Serial32(0),
             ranges: VecDeque::new(),
@@ -60,12 +58,13 @@ impl Tracker {
             packets: 0,
             owed: Owed::Nothing,
             delay: Timer::new(),
+            ack_delay,
         }
     }
 
     /// The peer's first TSN will be `initial`.
     pub(crate) fn start(&mut self, initial: Serial32) {
-        *self = Tracker { cumulative: initial.previous(), ..Tracker::new() };
+        *self = Tracker { cumulative: initial.previous(), ..Tracker::new(self.ack_delay) };
     }
 
     /// The last TSN up to which everything arrived.
@@ -178,11 +177,11 @@ impl Tracker {
     /// there are gaps.
     pub(crate) fn end_of_packet(&mut self, now: Instant, immediate: bool) {
         self.packets += 1;
-        if immediate || self.packets >= 2 || self.has_gap() {
+        if immediate || self.packets >= 2 || self.has_gap() || self.ack_delay.is_zero() {
             self.owed = Owed::Now;
         } else if self.owed == Owed::Nothing {
             self.owed = Owed::Later;
-            self.delay.arm(now + SACK_DELAY);
+            self.delay.arm(now + self.ack_delay);
         }
     }
 
@@ -238,7 +237,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn started(at: u32) -> Tracker {
-        let mut tracker = Tracker::new();
+        let mut tracker = Tracker::new(Duration::from_millis(20));
         tracker.start(Serial32(at));
         tracker
     }

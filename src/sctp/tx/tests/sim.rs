@@ -131,6 +131,7 @@ impl End {
             window: config.receive_window,
             max_message_size: config.max_message_size,
             max_streams: config.max_active_streams,
+            ack_delay: config.ack_delay,
         };
         End {
             tx: Sender::new(config, now),
@@ -197,7 +198,7 @@ impl End {
                 other => panic!("chunk {other}"),
             }
         }
-        self.rx.end_of_packet(now);
+        self.rx.end_of_packet(now, packet.len());
         self.most_held = self.most_held.max(self.rx.held());
     }
 
