@@ -61,6 +61,10 @@ pub struct RtcConfig {
     pub max_segments: usize,
     /// How many data channels may exist at once, whoever opened them: 1 to 65,535, by default 1,024.
     pub max_channels: usize,
+    /// Whether the SCTP association is signalled in descriptions (`a=sctp-init`, draft-hancke-tsvwg-snap), so that
+    /// with a peer that does the same it is up as soon as DTLS is: one round trip less. On by default; peers that do
+    /// not know it ignore it.
+    pub snap: bool,
     /// Whether the secrets of the handshake are handed out as [`Event::KeyLog`](crate::Event::KeyLog), for
     /// Wireshark. Off by default: whoever has these lines can read the connection.
     pub key_log: bool,
@@ -91,6 +95,7 @@ impl Default for RtcConfig {
             datagram_size: 1200,
             max_segments: 1,
             max_channels: 1024,
+            snap: true,
             key_log: false,
             tap_bytes: 0,
         }

@@ -239,7 +239,8 @@ impl Rtc {
     pub fn create_offer(&mut self) -> Result<Offer, NegotiationError> {
         let candidates: Vec<Candidate> = self.local_candidates().cloned().collect();
         let fingerprints = [self.fingerprint];
-        let facts = self.facts(&candidates, &fingerprints);
+        let init = self.local_init();
+        let facts = self.facts(&candidates, &fingerprints, init.as_deref());
         let mut next = self.negotiator.clone();
         let offer = next.create_offer(&facts, OfferOptions { data: self.wants_data() })?;
         self.negotiator = next;
@@ -262,7 +263,8 @@ impl Rtc {
         }
         let candidates: Vec<Candidate> = self.local_candidates().cloned().collect();
         let fingerprints = [self.fingerprint];
-        let facts = self.facts(&candidates, &fingerprints);
+        let init = self.local_init();
+        let facts = self.facts(&candidates, &fingerprints, init.as_deref());
         let mut next = self.negotiator.clone();
         match next.accept_offer(offer, &facts) {
             Ok((answer, applied)) => {
@@ -333,7 +335,13 @@ impl Rtc {
             candidates: self.local_candidates().cloned().collect(),
             ice_lite: self.config.ice.lite,
             max_message_size: self.config.sctp.max_message_size,
+            sctp_init: self.local_init().map(|init| init.to_vec()),
         }
+    }
+
+    /// The INIT chunk of the association, if it may be signalled.
+    fn local_init(&self) -> Option<Bytes> {
+        self.config.snap.then(|| self.session.association.local_init())
     }
 
     /// Connects without any SDP: `agreed` is what descriptions would have said. Both ends need opposite roles.
@@ -345,6 +353,7 @@ impl Rtc {
         &'a self,
         candidates: &'a [Candidate],
         fingerprints: &'a [Fingerprint],
+        sctp_init: Option<&'a [u8]>,
     ) -> TransportFacts<'a> {
         TransportFacts {
             credentials: self.session.transport.ice.local_credentials(),
@@ -353,7 +362,7 @@ impl Rtc {
             end_of_candidates: self.end_of_candidates,
             ice_lite: self.config.ice.lite,
             max_message_size: self.config.sctp.max_message_size as u64,
-            sctp_init: None,
+            sctp_init,
             preferred_role: self.config.preferred_dtls_role,
         }
     }
@@ -366,7 +375,7 @@ impl Rtc {
         self.ufrags_changed = true;
         if let Some(data) = &applied.data {
             let max = usize::try_from(data.max_message_size).unwrap_or(usize::MAX);
-            self.session.set_remote_data(data.port, max);
+            self.session.set_remote_data(data.port, max, data.init.clone());
         }
         self.apply_media(applied.media);
         let Some(remote) = applied.transport else { return };
@@ -552,4 +561,8 @@ pub struct LocalParameters {
     pub ice_lite: bool,
     /// The largest message that is accepted, in bytes.
     pub max_message_size: usize,
+    /// The INIT chunk of the SCTP association, unless [`RtcConfig::snap`] is off. When each end is given the other's
+    /// in [`RemoteData::init`](crate::session::negotiate::RemoteData::init), the association is up as soon as DTLS
+    /// is.
+    pub sctp_init: Option<Vec<u8>>,
 }

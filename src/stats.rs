@@ -31,6 +31,9 @@ pub struct RtcStats {
     pub dtls: Option<dtls::Stats>,
     /// The association.
     pub sctp: sctp::Stats,
+    /// Whether the SCTP association came up by what was signalled, without packets of its own
+    /// (draft-hancke-tsvwg-snap).
+    pub snap: bool,
     /// Data channels, whatever their state.
     pub channels: usize,
     /// Data channel messages that made no sense.
@@ -51,6 +54,7 @@ impl RtcStats {
             ice: transport.ice.stats(),
             dtls: transport.dtls().map(|dtls| *dtls.stats()),
             sctp: session.association.stats(),
+            snap: session.is_snap_used(),
             channels: session.channels.len(),
             channel_messages_dropped: session.channels.dropped,
         }

@@ -55,7 +55,7 @@ impl Victim {
         let sender = self::association(2, &config).local_init();
         let tag = word(&association.local_init()[4..8]);
         let now = now();
-        association.accept_remote_init(now, &sender).unwrap();
+        association.accept_remote_init(now, None, &sender).unwrap();
         assert_eq!(association.poll_event(), Some(Event::Connected));
         Victim { association, now, tag, tsn: word(&sender[16..20]) }
     }

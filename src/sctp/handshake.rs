@@ -1,6 +1,6 @@
 //! The four-way handshake (RFC 9260 §5), its collisions and restarts (§5.2), and the one without packets.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -239,20 +239,24 @@ impl Association {
 
     /// Takes the peer's INIT chunk from its session description, when ours is in the other one: the association is
     /// up without a packet, as soon as the lower layer is (draft-hancke-tsvwg-snap). Call it instead of
-    /// [`connect`](Self::connect), once DTLS is connected.
+    /// [`connect`](Self::connect), once DTLS is connected. `rtt` is the round-trip time that ICE measured.
     ///
     /// # Errors
     /// [`Malformed`] when the bytes are no INIT chunk that could be accepted. Nothing has changed then.
-    pub fn accept_remote_init(&mut self, now: Instant, init: &[u8]) -> Result<(), Malformed> {
-        let bad = Malformed("INIT in a session description");
-        let mut chunks = Chunks::new(init, 0);
-        let chunk = chunks.next().ok_or(bad)??;
-        let parsed = Init::parse(chunk.value)?;
-        let is_new = matches!(self.state, State::Closed) && self.peer.is_none();
-        if chunk.kind != kind::INIT || chunks.next().is_some() || parsed.check().is_err() || !is_new {
-            return Err(bad);
+    pub fn accept_remote_init(
+        &mut self,
+        now: Instant,
+        rtt: Option<Duration>,
+        init: &[u8],
+    ) -> Result<(), Malformed> {
+        let offer = signalled_offer(init)?;
+        if !matches!(self.state, State::Closed) || self.peer.is_some() {
+            return Err(Malformed("INIT for an association that exists"));
         }
-        self.meet(parsed.offer, First::Yes);
+        if let Some(rtt) = rtt {
+            self.sender.seed_rtt(rtt);
+        }
+        self.meet(offer, First::Yes);
         self.establish(now);
         self.settle(now);
         Ok(())
@@ -262,6 +266,27 @@ impl Association {
     pub(super) fn emit_init(&self, w: &mut Writer<'_>) {
         emit_init(w, &self.offer, None, [], self.config.mtu - HEADER_LEN);
     }
+}
+
+/// Whether `init` is an INIT chunk, and nothing else, that an association could accept from a session description
+/// (draft-hancke-tsvwg-snap).
+///
+/// # Errors
+/// [`Malformed`] when it is not.
+pub fn check_signalled_init(init: &[u8]) -> Result<(), Malformed> {
+    signalled_offer(init).map(|_| ())
+}
+
+/// What an INIT chunk from a session description offers.
+fn signalled_offer(init: &[u8]) -> Result<Offer, Malformed> {
+    let bad = Malformed("INIT in a session description");
+    let mut chunks = Chunks::new(init, 0);
+    let chunk = chunks.next().ok_or(bad)??;
+    let parsed = Init::parse(chunk.value)?;
+    if chunk.kind != kind::INIT || chunks.next().is_some() || parsed.check().is_err() {
+        return Err(bad);
+    }
+    Ok(parsed.offer)
 }
 
 /// Appends COOKIE ECHO.

@@ -73,11 +73,22 @@ pub(crate) struct Session {
     pub(crate) authenticated: Vec<(SocketAddr, SocketAddr, Protocol)>,
     pub(crate) tap: Tap,
     pub(crate) reading: Reading,
-    /// Data channels were agreed upon.
-    has_data: bool,
-    /// The association was told to connect.
-    is_associating: bool,
+    /// How the association comes up.
+    start: Start,
     limits: Limits,
+}
+
+/// How the SCTP association comes up, once DTLS is.
+#[derive(Debug)]
+enum Start {
+    /// Not at all, as long as no data channels were agreed upon.
+    NoData,
+    /// By a handshake with packets.
+    Packets,
+    /// By the INIT chunks of both descriptions; this is the peer's (draft-hancke-tsvwg-snap).
+    Signalled(Vec<u8>),
+    /// It has begun.
+    Done { snap: bool },
 }
 
 /// Whether received messages are handed out.
@@ -104,8 +115,7 @@ impl Session {
             authenticated: Vec::new(),
             tap: Tap::new(limits.tap_bytes),
             reading: Reading::On,
-            has_data: false,
-            is_associating: false,
+            start: Start::NoData,
             limits,
         }
     }
@@ -125,22 +135,18 @@ impl Session {
     }
 
     /// The peer's end of the SCTP association, as it was signalled.
-    pub(crate) fn set_remote_data(&mut self, port: u16, max_message_size: usize) {
+    pub(crate) fn set_remote_data(&mut self, port: u16, max_message_size: usize, init: Option<Vec<u8>>) {
         self.association.set_remote_port(port);
         self.association.set_remote_max_message_size(max_message_size);
-        self.has_data = true;
-        self.connect_association();
+        if let Start::NoData = self.start {
+            self.start = init.map_or(Start::Packets, Start::Signalled);
+        }
+        self.start_association();
     }
 
-    /// RFC 8831 §6.1: SCTP starts over DTLS that is up, when both sides have said that they want data.
-    fn connect_association(&mut self) {
-        if !self.has_data || self.is_associating || !self.transport.is_secured() || self.life != Life::Live {
-            return;
-        }
-        self.is_associating = true;
-        let rtt = self.transport.ice.send_path().and_then(|path| path.rtt);
-        self.association.set_mtu(self.transport.application_size());
-        self.association.connect(self.now, rtt);
+    /// Whether the association came up without packets.
+    pub(crate) fn is_snap_used(&self) -> bool {
+        matches!(self.start, Start::Done { snap: true })
     }
 
     /// The peer's transport, as it was signalled: for the first time, again, or after a restart.
@@ -215,6 +221,8 @@ impl Session {
     fn handle_dtls(&mut self, datagram: Datagram) {
         let ecn = datagram.ecn;
         self.transport.handle_dtls(self.now, datagram);
+        // With the last of the handshake may come the first data.
+        self.start_association();
         while let Some(packet) = self.transport.poll_received() {
             self.tap.record(self.now, Direction::Received, &packet);
             self.association.handle_packet(self.now, packet.freeze(), ecn);
@@ -337,12 +345,31 @@ impl Session {
     fn on_dtls(&mut self, fact: dtls::Fact) {
         match fact {
             dtls::Fact::Connected => {
-                self.connect_association();
+                self.start_association();
                 self.set_media_keys();
                 self.set_state(ConnectionState::Connected);
             }
             dtls::Fact::Closed(reason) => self.end(CloseReason::from(reason)),
         }
+    }
+
+    /// RFC 8831 §6.1: SCTP starts over DTLS that is up, when both sides have said that they want data.
+    fn start_association(&mut self) {
+        let may_start = self.transport.is_secured() && self.life == Life::Live;
+        if !may_start || !matches!(self.start, Start::Packets | Start::Signalled(_)) {
+            return;
+        }
+        let rtt = self.transport.ice.send_path().and_then(|path| path.rtt);
+        self.association.set_mtu(self.transport.application_size());
+        let snap = match std::mem::replace(&mut self.start, Start::Packets) {
+            // Checked when the description was accepted; given by hand it may be anything.
+            Start::Signalled(init) => self.association.accept_remote_init(self.now, rtt, &init).is_ok(),
+            _ => false,
+        };
+        if !snap {
+            self.association.connect(self.now, rtt);
+        }
+        self.start = Start::Done { snap };
     }
 
     /// Events of the association that cannot wait until they are polled, because the set-up goes on with them.

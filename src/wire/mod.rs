@@ -1,6 +1,7 @@
 //! Bytes on the wire: the one [`Reader`](reader::Reader) and the one [`Writer`](writer::Writer) of every
 //! format, sequence numbers that wrap, the replay window, and collections that cannot outgrow their bound.
 
+pub(crate) mod base64;
 pub mod bits;
 pub mod deframer;
 pub mod leb128;

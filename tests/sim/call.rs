@@ -65,11 +65,18 @@ pub struct Call {
 impl Call {
     /// Two connections with one host candidate each, not introduced yet, over links like `link`.
     pub fn new(seed: u64, link: &Link, config: &RtcConfig) -> Call {
-        let rtc = |who| Rtc::new(config.clone(), seed_bytes(seed, who), clock()).expect("it is valid");
+        Call::between(seed, link, [config, config])
+    }
+
+    /// As [`new`](Call::new), with a configuration for each.
+    pub fn between(seed: u64, link: &Link, configs: [&RtcConfig; 2]) -> Call {
+        let rtc = |who: usize| {
+            Rtc::new(configs[who].clone(), seed_bytes(seed, who as u64), clock()).expect("it is valid")
+        };
         let (mut sim, a, b) = Sim::pair(seed, link, rtc(0), rtc(1));
         sim.limits.repeat_polls = true;
-        sim.network.payload_limit = config.datagram_size;
-        sim.network.segment_limit = config.max_segments;
+        sim.network.payload_limit = configs[0].datagram_size.max(configs[1].datagram_size);
+        sim.network.segment_limit = configs[0].max_segments.max(configs[1].max_segments);
         let hosts = [a, b];
         for host in hosts {
             let address = (sim.network.ip(host), 5000).into();

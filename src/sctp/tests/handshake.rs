@@ -139,14 +139,14 @@ fn inits_described_in_sdp_need_no_packets() {
     // draft-hancke-tsvwg-snap: both INITs travel with the session descriptions.
     let mut net = Net::plain(8);
     let (a, b) = (net.a.association.local_init(), net.b.association.local_init());
-    assert!(net.a.association.accept_remote_init(net.now, &b[..b.len() - 1]).is_err());
-    assert!(net.a.association.accept_remote_init(net.now, b"").is_err());
-    net.a.association.accept_remote_init(net.now, &b).unwrap();
-    net.b.association.accept_remote_init(net.now, &a).unwrap();
+    assert!(net.a.association.accept_remote_init(net.now, None, &b[..b.len() - 1]).is_err());
+    assert!(net.a.association.accept_remote_init(net.now, None, b"").is_err());
+    net.a.association.accept_remote_init(net.now, None, &b).unwrap();
+    net.b.association.accept_remote_init(net.now, None, &a).unwrap();
     net.send(End::A, 0, "at once", SendOptions::default());
     net.run_for(26 * MS);
     assert_eq!(net.take_messages(End::B).len(), 1);
-    assert!(net.a.association.accept_remote_init(net.now, &b).is_err());
+    assert!(net.a.association.accept_remote_init(net.now, None, &b).is_err());
 }
 
 #[test]

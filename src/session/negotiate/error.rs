@@ -99,6 +99,19 @@ pub enum NegotiationError {
     /// (RFC 8839 §4.4.1.1.1).
     #[error("the offer restarts ICE: give fresh local credentials")]
     CredentialsNotFresh,
+    /// An `a=sctp-init` that is not the base64 of an INIT chunk (draft-hancke-tsvwg-snap).
+    #[error("the a=sctp-init of media section {section} is not the base64 of an SCTP INIT chunk")]
+    BadSctpInit {
+        /// The section, counted from zero.
+        section: usize,
+    },
+    /// An `a=sctp-init` that is new, or another one than before: that takes a new SCTP association
+    /// (draft-hancke-tsvwg-snap), and here a new connection.
+    #[error("the a=sctp-init of media section {section} is not that of the association that is there")]
+    SctpInitChanged {
+        /// The section, counted from zero.
+        section: usize,
+    },
     /// The answer has new ICE credentials although the offer did not restart ICE (RFC 8839 §4.4.1.1.1).
     #[error("the answer restarts ICE, which only an offer may do")]
     RestartInAnswer,

@@ -18,6 +18,7 @@
 
 mod codecs;
 mod error;
+mod init;
 mod media;
 mod sections;
 mod sources;
@@ -47,6 +48,7 @@ use crate::types::ids::{Mid, Rid};
 use crate::types::setup::{DtlsRole, IceRole, Setup};
 
 use codecs::Numbers;
+use init::Init;
 use media::{ExtensionIds, LocalMedia, Transceiver};
 use sections::{Layout, Section, check_continuity, fresh_mid, is_data};
 use sources::Sources;
@@ -104,6 +106,7 @@ pub struct Negotiator {
 struct Agreement {
     sections: Vec<Section>,
     transport: Option<Agreed>,
+    init: Init,
 }
 
 /// The transport that was agreed upon.
@@ -127,6 +130,8 @@ struct Pending {
     local_ufrag: String,
     ice_lite: bool,
     tag: usize,
+    /// The INIT chunk that it carries.
+    init: Option<Vec<u8>>,
 }
 
 /// Which side of an exchange is the local one.
@@ -323,7 +328,8 @@ impl Negotiator {
         let Some(&tag) = bundle.first() else { return Err(NegotiationError::NothingToOffer) };
 
         // RFC 8842 §5.2, RFC 8829 §5.2.2: every offer leaves the choice.
-        let written = Written::new(facts, Setup::ActPass);
+        let init = self.agreed.init.to_offer(facts.sctp_init);
+        let written = Written::new(facts, Setup::ActPass, init);
         let offer = Offer::from_model(&Description {
             // RFC 8829 §5.2.1
             transport: Transport { ice_options: Some("trickle ice2"), ..Transport::default() },
@@ -331,7 +337,8 @@ impl Negotiator {
         })?;
         self.version += 1;
         let (local_ufrag, ice_lite) = (facts.credentials.ufrag.clone(), facts.ice_lite);
-        self.pending = Some(Pending { sections, local_ufrag, ice_lite, tag });
+        let init = init.map(<[u8]>::to_vec);
+        self.pending = Some(Pending { sections, local_ufrag, ice_lite, tag, init });
         Ok(offer)
     }
 
@@ -368,7 +375,8 @@ impl Negotiator {
             Some((agreed, ..)) => (agreed.dtls_role, agreed.tag),
             None => (facts.preferred_role, 0),
         };
-        let written = Written::new(facts, setup_of(role));
+        let init = self.agreed.init.agree(facts.sctp_init, &offer, &bundle)?;
+        let written = Written::new(facts, setup_of(role), init.local());
         let names = if is_bundled { bundle_names(&sections, &bundle) } else { String::new() };
         let answer = Answer::from_model(&Description {
             extmap_allow_mixed: offer.extmap_allow_mixed,
@@ -378,6 +386,7 @@ impl Negotiator {
         })?;
         self.version += 1;
         (self.transceivers, self.sources) = (transceivers, sources);
+        self.agreed.init = init;
         Ok((answer, self.complete(&offer, &bundle, sections, transport)))
     }
 
@@ -408,6 +417,7 @@ impl Negotiator {
             }
             None => None,
         };
+        let init = self.agreed.init.agree(pending.init.as_deref(), &answer, &bundle)?;
         let mut sections = pending.sections.clone();
         for (i, (section, accepted)) in sections.iter_mut().zip(accepted).enumerate() {
             section.is_active &= accepted;
@@ -421,6 +431,7 @@ impl Negotiator {
             self.transceivers[media.transceiver.0].is_stopped = true;
         }
         self.pending = None;
+        self.agreed.init = init;
         Ok(self.complete(&answer, &bundle, sections, transport))
     }
 
@@ -571,7 +582,8 @@ impl Negotiator {
         transport: Option<(Agreed, RemoteTransport, bool)>,
     ) -> Applied {
         let data = bundle.iter().map(|i| &remote.media[*i]).find(|section| is_data(section));
-        let data = data.map(RemoteData::read);
+        let init = self.agreed.init.remote().map(<[u8]>::to_vec);
+        let data = data.map(|section| RemoteData { init, ..RemoteData::read(section) });
         let mut media = Vec::new();
         for (i, (section, remote)) in sections.iter().zip(&remote.media).enumerate() {
             if let Some(id) = section.transceiver() {
@@ -666,7 +678,7 @@ impl Section {
             port: Some(SCTP_PORT),
             max_message_size: Some(facts.max_message_size),
             map: None,
-            init: facts.sctp_init,
+            init: written.sctp_init.as_deref(),
         };
         if section.is_legacy_sctp() {
             // The form of RFC 8841's drafts: the port is the format, and the map says what it carries.

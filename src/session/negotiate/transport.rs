@@ -7,6 +7,7 @@ use crate::types::candidate::{Candidate, CandidateAddress, CandidateKind};
 use crate::types::credentials::Credentials;
 use crate::types::fingerprint::Fingerprint;
 use crate::types::setup::{DtlsRole, IceRole, Setup};
+use crate::wire::base64;
 
 /// The SCTP port of both ends, unless the peer says another for its own (RFC 8831 §6.1 needs one, any).
 pub const SCTP_PORT: u16 = 5000;
@@ -28,8 +29,8 @@ pub struct TransportFacts<'a> {
     pub ice_lite: bool,
     /// The largest message that is accepted, in bytes; zero accepts any (RFC 8841 §6.1).
     pub max_message_size: u64,
-    /// The INIT chunk in base64, if it is to be signalled (draft-hancke-tsvwg-snap).
-    pub sctp_init: Option<&'a str>,
+    /// The INIT chunk of the local association, if it may be signalled (draft-hancke-tsvwg-snap).
+    pub sctp_init: Option<&'a [u8]>,
     /// The role that an answer takes when the offer leaves the choice: RFC 8842 §5.3 recommends the client.
     pub preferred_role: DtlsRole,
 }
@@ -74,8 +75,9 @@ pub struct RemoteData {
     pub port: u16,
     /// The largest message that the peer accepts, in bytes; `u64::MAX` for any (RFC 8841 §6.1).
     pub max_message_size: u64,
-    /// The peer's INIT chunk in base64, if it was signalled.
-    pub init: Option<String>,
+    /// The INIT chunk of the peer's association, when both sides have signalled theirs: there is no handshake with
+    /// packets then (draft-hancke-tsvwg-snap).
+    pub init: Option<Vec<u8>>,
 }
 
 impl RemoteData {
@@ -88,7 +90,7 @@ impl RemoteData {
                 Some(0) => u64::MAX,
                 Some(size) => size,
             },
-            init: section.sctp.init.map(str::to_owned),
+            init: None,
         }
     }
 }
@@ -224,13 +226,15 @@ pub(super) fn setup_of(role: DtlsRole) -> Setup {
 pub(super) struct Written<'a> {
     facts: &'a TransportFacts<'a>,
     setup: Setup,
+    /// The INIT chunk of the local association, if it is to be signalled.
+    pub(super) sctp_init: Option<String>,
     candidates: Vec<String>,
     connection: String,
     port: u16,
 }
 
 impl<'a> Written<'a> {
-    pub(super) fn new(facts: &'a TransportFacts<'a>, setup: Setup) -> Self {
+    pub(super) fn new(facts: &'a TransportFacts<'a>, setup: Setup, sctp_init: Option<&[u8]>) -> Self {
         // RFC 8839 §4.2.1.2: the address and port of the sections are those of the default candidate, and 9 and
         // all zeros as long as there is none (RFC 8840 §4.1.1).
         let (connection, port) = match default_destination(facts.candidates) {
@@ -239,7 +243,7 @@ impl<'a> Written<'a> {
             None => ("IN IP4 0.0.0.0".to_owned(), 9),
         };
         let candidates = facts.candidates.iter().map(Candidate::to_string).collect();
-        Written { facts, setup, candidates, connection, port }
+        Written { facts, setup, sctp_init: sctp_init.map(base64::encode), candidates, connection, port }
     }
 
     /// Fills in what concerns the transport. Credentials stand in every section, which RFC 9143 §7.1.3 does not
