@@ -65,6 +65,10 @@ pub struct RtcConfig {
     /// with a peer that does the same it is up as soon as DTLS is: one round trip less. On by default; peers that do
     /// not know it ignore it.
     pub snap: bool,
+    /// Whether the DTLS handshake may travel in connectivity checks (ICE option `sped`, draft-hancke-webrtc-sped), so
+    /// that with a peer that does the same it does not wait for ICE: one round trip less. On by default; peers that do
+    /// not know it ignore it.
+    pub sped: bool,
     /// Whether the secrets of the handshake are handed out as [`Event::KeyLog`](crate::Event::KeyLog), for
     /// Wireshark. Off by default: whoever has these lines can read the connection.
     pub key_log: bool,
@@ -96,6 +100,7 @@ impl Default for RtcConfig {
             max_segments: 1,
             max_channels: 1024,
             snap: true,
+            sped: true,
             key_log: false,
             tap_bytes: 0,
         }

@@ -121,6 +121,7 @@ impl Rtc {
             max_channels: config.max_channels,
             max_waiting_bytes: config.sctp.send_buffer,
             tap_bytes: config.tap_bytes,
+            sped: config.sped,
         };
         Ok(Rtc {
             session: Session::new(now, ice, association, limits),
@@ -245,6 +246,7 @@ impl Rtc {
         let offer = next.create_offer(&facts, OfferOptions { data: self.wants_data() })?;
         self.negotiator = next;
         self.negotiation_told = false;
+        self.session.on_offered();
         Ok(offer)
     }
 
@@ -334,6 +336,7 @@ impl Rtc {
             fingerprints: vec![self.fingerprint],
             candidates: self.local_candidates().cloned().collect(),
             ice_lite: self.config.ice.lite,
+            sped: self.config.sped,
             max_message_size: self.config.sctp.max_message_size,
             sctp_init: self.local_init().map(|init| init.to_vec()),
         }
@@ -363,6 +366,7 @@ impl Rtc {
             ice_lite: self.config.ice.lite,
             max_message_size: self.config.sctp.max_message_size as u64,
             sctp_init,
+            sped: self.config.sped,
             preferred_role: self.config.preferred_dtls_role,
         }
     }
@@ -559,6 +563,8 @@ pub struct LocalParameters {
     pub candidates: Vec<Candidate>,
     /// Whether the agent is a lite one.
     pub ice_lite: bool,
+    /// Whether the DTLS handshake may travel in connectivity checks ([`RtcConfig::sped`]).
+    pub sped: bool,
     /// The largest message that is accepted, in bytes.
     pub max_message_size: usize,
     /// The INIT chunk of the SCTP association, unless [`RtcConfig::snap`] is off. When each end is given the other's

@@ -73,7 +73,7 @@ fn loss_and_reordering_do_no_harm() {
     let link = Link {
         loss: Loss::Independent(0.2),
         jitter: Duration::from_millis(40),
-        duplication: 0.1,
+        duplicate: 0.1,
         ..Link::with_delay(Duration::from_millis(30))
     };
     for_each_seed(40, |seed| {
@@ -115,6 +115,7 @@ fn applied(peer: &Rtc, dtls_role: DtlsRole, ice_role: IceRole) -> Applied {
             candidates: known.candidates,
             end_of_candidates: true,
             ice_lite: known.ice_lite,
+            sped: known.sped,
             dtls_role,
             ice_role,
         }),

@@ -13,6 +13,7 @@ use sansrtc::crypto;
 use sansrtc::crypto::cert::Identity;
 use sansrtc::crypto::mac::HmacSha1Key;
 use sansrtc::rng::{Rng, Stream};
+use sansrtc::stun::attributes::types;
 use sansrtc::stun::message::TransactionId;
 use sansrtc::stun::{Builder, Class, Method};
 use sansrtc::{Candidate, ChannelConfig, Clock, Datagram, Event, Input, Offer, Output, Rtc, RtcConfig};
@@ -39,6 +40,9 @@ enum Step<'a> {
         nominate: bool,
         priority: u32,
         attributes: Vec<(u16, &'a [u8])>,
+        /// A datagram of DTLS inside, and hashes of ours (draft-hancke-webrtc-sped).
+        dtls: Option<&'a [u8]>,
+        acks: Option<&'a [u8]>,
     },
     /// A DTLS record with right lengths.
     Record {
@@ -77,7 +81,10 @@ fuzz_target!(|run: Run<'_>| {
         };
         match step {
             Step::Datagram { source, bytes } => rtc.handle_input(now, datagram(source, bytes)),
-            Step::Check { source, nominate, priority, attributes } => {
+            Step::Check { source, nominate, priority, mut attributes, dtls, acks } => {
+                attributes.truncate(14);
+                attributes.extend(acks.map(|acks| (types::DTLS_IN_STUN_ACK, acks)));
+                attributes.extend(dtls.map(|datagram| (types::DTLS_IN_STUN, datagram)));
                 let check = check(&rtc, nominate, priority, &attributes);
                 rtc.handle_input(now, datagram(source, &check));
             }

@@ -111,7 +111,8 @@ impl Connection {
         }
     }
 
-    /// Begins the handshake: a client writes its hello. `rtt` is what ICE measured. Once; later calls do nothing.
+    /// Begins the handshake: a client writes its hello. `rtt` is what ICE measured. Called again
+    /// while it runs, the handshake has got a path of that round-trip time: patience and retransmission begin anew.
     pub fn start(&mut self, now: Instant, rtt: Option<Duration>) {
         if let Phase::Handshaking(handshake) = &mut self.phase {
             let outside = Outside {

@@ -165,6 +165,15 @@ impl Retransmission {
         Retransmission { timer: Timer::new(), first, backoff: Backoff::new(first, MAX_INTERVAL), sent: None }
     }
 
+    /// There is a path now, of this round-trip time: what was sent on its way before is timed by it.
+    pub(crate) fn on_path(&mut self, now: Instant, rtt: Option<Duration>) {
+        let is_armed = self.timer.is_armed();
+        *self = Retransmission { sent: self.sent, ..Retransmission::new(rtt) };
+        if is_armed {
+            self.timer.arm(now + self.backoff.step());
+        }
+    }
+
     /// A new flight is sent.
     pub(crate) fn on_flight(&mut self, now: Instant) {
         self.backoff = Backoff::new(self.first, MAX_INTERVAL);

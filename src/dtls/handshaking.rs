@@ -258,9 +258,12 @@ impl Handshake {
         }
     }
 
-    /// Patience begins; a client writes its hello.
+    /// Patience begins; a client writes its hello. Called again, the handshake has got a path: patience begins anew,
+    /// and what waits for an answer is timed by the path.
     pub(crate) fn start(&mut self, now: Instant, rtt: Option<Duration>, outside: Outside<'_>) -> Event {
         if self.timers.patience.is_armed() {
+            self.timers.patience.arm(now + self.config.patience);
+            self.timers.retransmission.on_path(now, rtt);
             return Event::None;
         }
         self.timers.patience.arm(now + self.config.patience);

@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use bytes::{Bytes, BytesMut};
+
 use super::checklist::same;
 use super::config::{Config, MAX_OUTBOX};
-use super::encode::{MAX_MESSAGE, Outgoing};
+use super::embedding::{Embed, Embedding, LastFlight};
+use super::encode::{Body, MAX_MESSAGE, Outgoing};
 use super::facts::{Fact, Facts};
 use super::generation::{Generation, GenerationId, Remote, Side};
 use super::pair::{End, Pair, PairFoundation, PairId};
@@ -18,6 +21,7 @@ use super::{
 use crate::buffer::Pool;
 use crate::packet::{Ecn, Protocol, Transmit};
 use crate::rng::Rng;
+use crate::stun::Message;
 use crate::time::{Timer, earliest};
 use crate::types::candidate::{Candidate, priority};
 use crate::types::credentials::Credentials;
@@ -72,6 +76,8 @@ pub struct Agent {
     pub(super) consent: Consent,
     pub(super) path: Option<Path>,
     outbox: VecDeque<Outgoing>,
+    /// A DTLS handshake that travels in checks; `None` when none does.
+    embedding: Option<Box<Embedding>>,
     pub(super) timers: Timers,
     pub(super) facts: Facts,
     pub(super) stats: Stats,
@@ -120,6 +126,7 @@ impl Agent {
             consent: Consent::default(),
             path: None,
             outbox: VecDeque::new(),
+            embedding: None,
             timers: Timers::default(),
             facts: Facts::default(),
             stats: Stats::default(),
@@ -336,10 +343,95 @@ impl Agent {
     /// Ends the agent: every later call is inert.
     pub fn close(&mut self) {
         self.closed = true;
+        self.embedding = None;
         self.facts.clear();
         self.shut();
         self.current.remotes = Vec::new();
         self.locals = Vec::new();
+    }
+
+    // ----- DTLS in checks -----
+
+    /// Says whether a DTLS handshake may travel in checks and their answers (draft-hancke-webrtc-sped). What is over
+    /// does not begin again.
+    pub fn set_embed(&mut self, embed: Embed) {
+        let is_wanted = embed != Embed::Off && !self.is_inert();
+        match &mut self.embedding {
+            Some(embedding) => embedding.set(embed),
+            None if is_wanted => self.embedding = Some(Box::new(Embedding::new(embed))),
+            None => {}
+        }
+        self.drop_embedding();
+    }
+
+    /// Whether flights are to be given to [`embed_flight`](Agent::embed_flight), written with so many bytes less per
+    /// datagram: what a check adds to the largest of them. `None`: they go the ordinary way.
+    pub fn embedding(&self) -> Option<usize> {
+        self.embedding.as_ref().filter(|embedding| embedding.is_active())?;
+        let ours = self.current.local.credentials.ufrag.len();
+        let theirs = self.current.remote.as_ref().map_or(256, |side| side.credentials.ufrag.len());
+        // The header, ICE-CONTROLLING, PRIORITY, USE-CANDIDATE, MESSAGE-INTEGRITY, FINGERPRINT, the head of the
+        // datagram and its padding, four acknowledgements, and a relay's address: the draft's "MTU considerations".
+        let fixed = 20 + 12 + 8 + 4 + 24 + 8 + 4 + 3 + 20 + 24;
+        Some(fixed + 4 + (ours + 1 + theirs).next_multiple_of(4))
+    }
+
+    /// Takes a flight, datagram by datagram, that is new or due again: it takes the place of the one before.
+    pub fn embed_flight(&mut self, flight: impl Iterator<Item = Bytes>) {
+        if let Some(embedding) = &mut self.embedding {
+            embedding.set_flight(flight);
+        }
+    }
+
+    /// The next datagram of the flight that is to leave as it is: to be asked for when there is a path.
+    pub fn poll_plain_flight(&mut self) -> Option<Bytes> {
+        let datagram = self.embedding.as_mut()?.take_plain();
+        self.drop_embedding();
+        datagram
+    }
+
+    /// Where a handshake may be sent. A lite agent, which has no valid pair before one is nominated, sends it back to
+    /// where the last authentic check came from (the draft's "Lite agents").
+    pub fn handshake_path(&self) -> Option<Path> {
+        let asked = || {
+            let pairs = self.current.checklist.iter().filter(|pair| self.config.lite && pair.asked);
+            pairs.max_by_key(|pair| pair.last_heard).map(Pair::path)
+        };
+        self.path.or_else(asked)
+    }
+
+    /// The next datagram that came in an authentic check, or in the answer to one.
+    pub fn poll_embedded(&mut self) -> Option<BytesMut> {
+        let datagram = self.embedding.as_mut()?.take_inbound();
+        self.drop_embedding();
+        datagram
+    }
+
+    /// A handshake datagram came outside of checks: it is acknowledged in the next one.
+    pub fn on_plain_flight(&mut self, datagram: &[u8]) {
+        if let Some(embedding) = self.embedding.as_mut().filter(|embedding| embedding.is_active()) {
+            embedding.note(datagram);
+        }
+    }
+
+    /// The handshake is over at this end.
+    pub fn on_handshake_complete(&mut self, last_flight: LastFlight) {
+        if let Some(embedding) = &mut self.embedding {
+            embedding.on_complete(last_flight);
+        }
+    }
+
+    /// An authentic message of the peer: takes what it carries.
+    pub(super) fn on_embedded(&mut self, message: &Message<'_>, answered: Option<u32>) {
+        if let Some(embedding) = &mut self.embedding {
+            embedding.on_message(message, answered);
+            self.stats.embedding |= embedding.is_supported();
+            self.drop_embedding();
+        }
+    }
+
+    fn drop_embedding(&mut self) {
+        self.embedding.take_if(|embedding| embedding.is_over());
     }
 
     // ----- outputs -----
@@ -347,10 +439,18 @@ impl Agent {
     /// Writes the next STUN message. Nothing is decided here.
     pub fn poll_transmit(&mut self, pool: &mut Pool) -> Option<Transmit> {
         while let Some(outgoing) = self.outbox.pop_front() {
-            let Some(generation) = self.generation(outgoing.generation) else { continue };
-            let buf = pool.tail(MAX_MESSAGE);
-            if outgoing.write(generation, buf).is_none() {
-                continue;
+            let mut embedding = self.embedding.take();
+            let room = embedding.as_ref().map_or(0, |embedding| embedding.max_written());
+            let buf = pool.tail(MAX_MESSAGE + room);
+            let written = self
+                .generation(outgoing.generation)
+                .and_then(|generation| outgoing.write(generation, embedding.as_deref_mut(), buf));
+            self.embedding = embedding;
+            let Some(embedded) = written else { continue };
+            if let (Body::Check { .. }, Some(_), Some(generation)) =
+                (&outgoing.body, embedded, self.generation_mut(outgoing.generation))
+            {
+                generation.set_embedded(outgoing.transaction, embedded);
             }
             return Some(Transmit {
                 contents: buf.split().into(),

@@ -105,6 +105,7 @@ impl Agent {
             return Handled::Dropped(DropReason::NotAuthentic);
         }
         let generation = generation.id;
+        self.on_embedded(message, None);
         let request = Request { generation, transaction: message.transaction(), source, local, protocol };
         // RFC 8489 §6.3.1.
         let unknown = message.unknown_required();

@@ -118,7 +118,14 @@ impl Agent {
             protocol: pair.protocol,
             body: Body::Check { priority: pair.check_priority(), role, tie_breaker, nominates },
         };
-        generation.begin(Transaction { id: transaction, pair: id, sent: now, role, nominates });
+        generation.begin(Transaction {
+            id: transaction,
+            pair: id,
+            sent: now,
+            role,
+            nominates,
+            embedded: None,
+        });
         self.last_check = Some(now);
         self.may_switch_role = true;
         self.send(outgoing);
@@ -156,6 +163,9 @@ impl Agent {
             return Handled::Dropped(DropReason::WrongAddress);
         }
         let generation = generation.id;
+        if message.class() == Class::Success {
+            self.on_embedded(message, transaction.embedded);
+        }
         match (message.class(), message.mapped_address()) {
             (Class::Success, Some(mapped)) => self.on_success(now, generation, transaction, mapped),
             (Class::Success, None) => return Handled::Dropped(DropReason::Malformed),

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
+use super::embedding::Embedding;
 use super::generation::{Generation, GenerationId};
 use crate::packet::Protocol;
 use crate::stun::message::UnknownAttributes;
 use crate::stun::{Builder, Class, ErrorCode, Method, TransactionId};
 use crate::types::setup::IceRole;
 
-/// The largest message written here: a check with two user name fragments of 256 bytes.
+/// The largest message written here, without a DTLS handshake inside: a check with two user name fragments of 256
+/// bytes.
 pub(super) const MAX_MESSAGE: usize = 700;
 
 /// A message to be written when it is polled.
@@ -35,8 +37,15 @@ pub(super) enum Body {
 }
 
 impl Outgoing {
-    /// Writes the message, with the keys of its generation; nothing when it has no peer any more.
-    pub(super) fn write(&self, generation: &Generation, buf: &mut BytesMut) -> Option<()> {
+    /// Writes the message, with the keys of its generation, and what of a DTLS handshake travels with it; nothing
+    /// when it has no peer any more. Says which datagram of the handshake is inside.
+    pub(super) fn write(
+        &self,
+        generation: &Generation,
+        embedding: Option<&mut Embedding>,
+        buf: &mut BytesMut,
+    ) -> Option<Option<u32>> {
+        let mut embedded = None;
         match &self.body {
             Body::Check { priority, role, tie_breaker, nominates } => {
                 let peer = generation.remote.as_ref()?;
@@ -52,13 +61,15 @@ impl Outgoing {
                 if *nominates {
                     builder.use_candidate();
                 }
-                // DTLS inside checks (attributes 0xC070 and 0xC071) would be written here.
+                embedded = embedding.and_then(|embedding| embedding.write(&mut builder));
                 builder.integrity(&peer.key).fingerprint();
                 builder.finish();
             }
             Body::Success => {
                 let mut builder = Builder::new(buf, Class::Success, Method::BINDING, self.transaction);
-                builder.xor_mapped_address(self.remote).integrity(&generation.local.key).fingerprint();
+                builder.xor_mapped_address(self.remote);
+                embedded = embedding.and_then(|embedding| embedding.write(&mut builder));
+                builder.integrity(&generation.local.key).fingerprint();
                 builder.finish();
             }
             Body::Refusal { error, unknown } => {
@@ -71,6 +82,6 @@ impl Outgoing {
                 builder.finish();
             }
         }
-        Some(())
+        Some(embedded)
     }
 }

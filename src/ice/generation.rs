@@ -50,6 +50,8 @@ pub(super) struct Transaction {
     pub(super) role: IceRole,
     /// Whether it nominated.
     pub(super) nominates: bool,
+    /// The hash of the DTLS datagram that it carries.
+    pub(super) embedded: Option<u32>,
 }
 
 /// Names a generation of one agent.
@@ -126,6 +128,13 @@ impl Generation {
 
     pub(super) fn transaction(&self, id: TransactionId) -> Option<&Transaction> {
         self.transactions.iter().find(|t| t.id == id)
+    }
+
+    /// Notes which DTLS datagram a check carries.
+    pub(super) fn set_embedded(&mut self, id: TransactionId, embedded: Option<u32>) {
+        if let Some(transaction) = self.transactions.iter_mut().find(|t| t.id == id) {
+            transaction.embedded = embedded;
+        }
     }
 
     /// Ends a transaction; an answer to it is worth nothing from now on.

@@ -37,6 +37,7 @@ mod answers;
 mod checklist;
 mod checks;
 mod config;
+mod embedding;
 mod encode;
 mod facts;
 mod generation;
@@ -49,6 +50,7 @@ mod tests;
 
 pub use agent::{Agent, LocalId};
 pub use config::{Config, ConfigError};
+pub use embedding::{Embed, LastFlight};
 pub use facts::Fact;
 pub use pair::{PairId, PairState, PairStats};
 
@@ -194,6 +196,8 @@ pub struct Stats {
     pub pairs_discarded: u64,
     /// Role switches.
     pub role_switches: u64,
+    /// Whether a DTLS handshake travelled in checks, because the peer knows how (draft-hancke-webrtc-sped).
+    pub embedding: bool,
 }
 
 /// Why a local candidate is not taken.

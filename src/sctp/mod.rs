@@ -34,7 +34,7 @@ mod types;
 mod tests;
 
 pub use association::Association;
-pub use handshake::check_signalled_init;
 pub use config::{Config, Congestion, InvalidConfig};
+pub use handshake::check_signalled_init;
 pub use stats::Stats;
 pub use types::{CloseReason, Delivery, Event, MessageId, Reliability, SendError, SendOptions, Tsn};

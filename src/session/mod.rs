@@ -19,8 +19,8 @@ use std::time::Instant;
 
 use crate::buffer::Pool;
 use crate::dtls;
-use crate::ice;
-use crate::packet::{Datagram, Protocol};
+use crate::ice::{self, Embed};
+use crate::packet::{Datagram, Ecn, Protocol};
 use crate::rng::Rng;
 use crate::sctp::{self, Association};
 use crate::time::earliest;
@@ -52,6 +52,8 @@ pub(crate) struct Limits {
     pub(crate) max_channels: usize,
     pub(crate) max_waiting_bytes: usize,
     pub(crate) tap_bytes: usize,
+    /// Whether the handshake may travel in connectivity checks.
+    pub(crate) sped: bool,
 }
 
 /// One connection below its public face.
@@ -149,10 +151,26 @@ impl Session {
         matches!(self.start, Start::Done { snap: true })
     }
 
+    /// An offer says that the handshake may travel in checks: the peer's may come before its answer.
+    pub(crate) fn on_offered(&mut self) {
+        if self.limits.sped && !self.transport.is_begun() {
+            self.transport.ice.set_embed(Embed::Begin);
+        }
+    }
+
     /// The peer's transport, as it was signalled: for the first time, again, or after a restart.
     pub(crate) fn set_remote_transport(&mut self, remote: RemoteTransport) {
+        let is_begun = self.transport.is_begun();
         let (now, ice) = (self.now, &mut self.transport.ice);
         ice.set_role(remote.ice_role);
+        // Without a word in its description a peer may still begin (the draft's "Inband discovery").
+        if !is_begun {
+            ice.set_embed(match (self.limits.sped, remote.sped) {
+                (false, _) => Embed::Off,
+                (true, false) => Embed::Follow,
+                (true, true) => Embed::Begin,
+            });
+        }
         ice.set_remote_lite(now, remote.ice_lite);
         if let Err(error) = ice.set_remote_credentials(now, remote.credentials) {
             tracing::debug!(%error, "remote credentials not taken");
@@ -210,7 +228,7 @@ impl Session {
         self.transport.datagrams_received += 1;
         self.transport.bytes_received += datagram.contents.len() as u64;
         match demux::classify(&datagram.contents) {
-            Kind::Stun => self.transport.handle_stun(self.now, &datagram),
+            Kind::Stun => self.handle_stun(&datagram),
             Kind::Dtls => self.handle_dtls(datagram),
             kind @ (Kind::Rtp | Kind::Rtcp) => self.handle_media(kind, datagram),
             Kind::Channel => self.transport.dropped.channel_data += 1,
@@ -218,9 +236,20 @@ impl Session {
         }
     }
 
+    fn handle_stun(&mut self, datagram: &Datagram) {
+        self.transport.handle_stun(self.now, datagram);
+        self.transport.exchange_embedded(self.now);
+        self.take_received(datagram.ecn);
+    }
+
     fn handle_dtls(&mut self, datagram: Datagram) {
         let ecn = datagram.ecn;
         self.transport.handle_dtls(self.now, datagram);
+        self.take_received(ecn);
+    }
+
+    /// Takes what DTLS has opened.
+    fn take_received(&mut self, ecn: Ecn) {
         // With the last of the handshake may come the first data.
         self.start_association();
         while let Some(packet) = self.transport.poll_received() {

@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::buffer::Pool;
 use crate::dtls;
-use crate::ice::{self, SourceState};
+use crate::ice::{self, LastFlight, SourceState};
 use crate::packet::{Datagram, Ecn, Protocol, StreamOutput, Transmit};
 use crate::rng::Rng;
 use crate::session::media::Media;
@@ -82,6 +82,7 @@ pub(crate) struct Transport {
     pub(crate) ice: ice::Agent,
     /// `None` until the DTLS role is settled.
     dtls: Option<dtls::Connection>,
+    role: Option<DtlsRole>,
     pub(crate) pool: Pool,
     pub(crate) dropped: DroppedDatagrams,
     pub(crate) bytes_sent: u64,
@@ -92,6 +93,18 @@ pub(crate) struct Transport {
     held: Option<BytesMut>,
     /// The largest UDP payload that is sent.
     datagram_size: usize,
+    way: Way,
+}
+
+/// How the handshake travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It has not begun.
+    Idle,
+    /// It has, inside connectivity checks, and there is no path for it yet (draft-hancke-webrtc-sped).
+    Carried,
+    /// Over a path, and inside checks as well while both ends do so.
+    Path,
 }
 
 impl Transport {
@@ -99,6 +112,7 @@ impl Transport {
         Transport {
             ice,
             dtls: None,
+            role: None,
             pool: Pool::new(),
             dropped: DroppedDatagrams::default(),
             bytes_sent: 0,
@@ -107,6 +121,7 @@ impl Transport {
             datagrams_received: 0,
             held: None,
             datagram_size,
+            way: Way::Idle,
         }
     }
 
@@ -119,24 +134,87 @@ impl Transport {
         fingerprints: Vec<Fingerprint>,
         rng: Rng,
     ) {
+        self.role = Some(role);
         let mut connection = dtls::Connection::new(config, role, rng);
         connection.set_remote_fingerprints(fingerprints);
         self.dtls = Some(connection);
         self.on_path(now);
+        if self.way == Way::Idle && self.ice.embedding().is_some() {
+            self.begin_carried(now);
+        }
+        self.exchange_embedded(now);
     }
 
     /// The peer's fingerprints were signalled again: a live connection must still fit them.
     pub(crate) fn set_fingerprints(&mut self, fingerprints: Vec<Fingerprint>) {
         if let Some(dtls) = &mut self.dtls {
             dtls.set_remote_fingerprints(fingerprints);
+            self.load_flight();
         }
     }
 
-    /// A first pair works: the client's hello leaves over it, nominated or not.
+    /// A first pair works: the client's hello leaves over it, nominated or not. What travelled in checks before is timed
+    /// by the path from now on.
     pub(crate) fn on_path(&mut self, now: Instant) {
-        if let (Some(dtls), Some(path)) = (&mut self.dtls, self.ice.send_path()) {
+        if self.way != Way::Path
+            && let (Some(dtls), Some(path)) = (&mut self.dtls, self.ice.send_path())
+        {
             dtls.start(now, path.rtt);
+            self.way = Way::Path;
+            self.load_flight();
         }
+    }
+
+    /// The handshake begins inside checks. Until there is a path, the checks decide when it is sent again.
+    fn begin_carried(&mut self, now: Instant) {
+        if let Some(dtls) = &mut self.dtls {
+            dtls.start(now, None);
+            self.way = Way::Carried;
+        }
+    }
+
+    /// Gives DTLS what came in checks, and puts what it answers into the next ones.
+    pub(crate) fn exchange_embedded(&mut self, now: Instant) {
+        if self.ice.embedding().is_some() && self.dtls.is_some() && self.way == Way::Idle {
+            // The peer was the first to speak of it.
+            self.begin_carried(now);
+        }
+        if let Some(dtls) = &mut self.dtls {
+            while let Some(datagram) = self.ice.poll_embedded() {
+                dtls.handle_datagram(now, datagram);
+            }
+        }
+        self.load_flight();
+    }
+
+    /// A flight that is due is written once, to be carried in checks, and sent as it is when there is a path.
+    fn load_flight(&mut self) {
+        let (Some(dtls), Some(overhead)) = (&mut self.dtls, self.ice.embedding()) else { return };
+        if let Some(details) = dtls.details() {
+            // The draft's "Completion of the DTLS handshake". It is told before the last flight takes the place of
+            // what was pending.
+            let is_old = details.version == dtls::Version::Dtls12;
+            let is_client = self.role == Some(DtlsRole::Client);
+            self.ice.on_handshake_complete(if is_client == is_old {
+                LastFlight::Theirs
+            } else {
+                LastFlight::Ours
+            });
+        }
+        if !dtls.has_pending_datagram() {
+            return;
+        }
+        let size = self.datagram_size.saturating_sub(overhead);
+        let mut flight = Vec::new();
+        while let Some(datagram) = dtls.poll_datagram(&mut self.pool, size) {
+            flight.push(Bytes::copy_from_slice(&datagram));
+        }
+        self.ice.embed_flight(flight.into_iter());
+    }
+
+    /// Whether the handshake has begun, or its parameters are known.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.dtls.is_some() || self.way != Way::Idle
     }
 
     /// A STUN packet: the agent's.
@@ -154,7 +232,13 @@ impl Transport {
             return;
         }
         match &mut self.dtls {
-            Some(dtls) => dtls.handle_datagram(now, contents),
+            Some(dtls) => {
+                if !dtls.can_send() {
+                    self.ice.on_plain_flight(&contents);
+                }
+                dtls.handle_datagram(now, contents);
+                self.load_flight();
+            }
             None => self.dropped.early += 1,
         }
     }
@@ -207,13 +291,16 @@ impl Transport {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.ice.handle_timeout(now);
-        if let Some(dtls) = &mut self.dtls {
+        // While the handshake is carried in checks their timer is its timer, too.
+        if let Some(dtls) = self.dtls.as_mut().filter(|_| self.way != Way::Carried) {
             dtls.handle_timeout(now);
+            self.load_flight();
         }
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        earliest([self.ice.next_timeout(), self.dtls.as_ref().and_then(dtls::Connection::next_timeout)])
+        let dtls = self.dtls.as_ref().filter(|_| self.way != Way::Carried);
+        earliest([self.ice.next_timeout(), dtls.and_then(dtls::Connection::next_timeout)])
     }
 
     /// The next connectivity check or handshake datagram.
@@ -227,8 +314,15 @@ impl Transport {
 
     fn poll_dtls(&mut self) -> Option<Transmit> {
         let dtls = self.dtls.as_mut()?;
-        let path = self.ice.send_path()?;
-        let contents = dtls.poll_datagram(&mut self.pool, self.datagram_size)?;
+        let path = self.ice.handshake_path()?;
+        let contents = match self.ice.poll_plain_flight() {
+            Some(datagram) => {
+                let tail = self.pool.tail(datagram.len());
+                tail.extend_from_slice(&datagram);
+                tail.split()
+            }
+            None => dtls.poll_datagram(&mut self.pool, self.datagram_size)?,
+        };
         Some(plain(path.local, path.remote, path.protocol, contents))
     }
 

@@ -88,6 +88,10 @@ attribute_types! {
     RESPONSE_ORIGIN = 0x802b,
     /// Where an answer comes from when asked to change both (RFC 5780 §7.4).
     OTHER_ADDRESS = 0x802c,
+    /// A datagram of a DTLS handshake, or nothing (draft-hancke-webrtc-sped).
+    DTLS_IN_STUN = 0xc070,
+    /// Hashes of such datagrams that arrived (draft-hancke-webrtc-sped).
+    DTLS_IN_STUN_ACK = 0xc071,
 }
 
 /// The answer is to come from elsewhere (RFC 5780 §7.2). It is not among the known types: whoever does not do as

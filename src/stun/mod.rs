@@ -42,6 +42,11 @@ fn fingerprint(parts: &[&[u8]]) -> u32 {
     digest.finalize() ^ FINGERPRINT_XOR
 }
 
+/// The CRC-32 that FINGERPRINT is made of, as it stands.
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    CRC32.checksum(bytes)
+}
+
 /// Whether a datagram can be nothing but STUN, judged by its first byte and the magic cookie
 /// (RFC 7983 §7, RFC 8489 §5).
 pub fn is_stun(datagram: &[u8]) -> bool {

@@ -6,7 +6,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let word = group.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let word =
+            group.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
         for i in 0..4 {
             let sextet = usize::try_from(word >> (18 - 6 * i) & 63).unwrap_or(0);
             text.push(if i <= group.len() { char::from(ALPHABET[sextet]) } else { '=' });
@@ -73,7 +74,10 @@ mod tests {
 
     #[test]
     fn what_is_not_base64_is_refused() {
-        for text in ["Z", "Zg", "Zg=", "Zg===", "=", "====", "Zm9v=", "Zm 9", "Zm9-", "Zh==", "Zm9=", "Z===", "Zg==Zg=="] {
+        for text in [
+            "Z", "Zg", "Zg=", "Zg===", "=", "====", "Zm9v=", "Zm 9", "Zm9-", "Zh==", "Zm9=", "Z===",
+            "Zg==Zg==",
+        ] {
             assert_eq!(decode(text), None, "{text}");
         }
     }

@@ -66,7 +66,9 @@ impl Init {
             (Init::Open, ..) => Ok(Init::Packets),
             // The draft's "Modifying the Session": it cannot be added to an association, nor changed.
             (Init::Packets, Some(_), Some(_)) => Err(NegotiationError::SctpInitChanged { section }),
-            (Init::Signalled { remote, .. }, _, Some(text)) if base64::decode(text).as_ref() != Some(remote) => {
+            (Init::Signalled { remote, .. }, _, Some(text))
+                if base64::decode(text).as_ref() != Some(remote) =>
+            {
                 Err(NegotiationError::SctpInitChanged { section })
             }
             _ => Ok(self.clone()),

@@ -52,7 +52,7 @@ use init::Init;
 use media::{ExtensionIds, LocalMedia, Transceiver};
 use sections::{Layout, Section, check_continuity, fresh_mid, is_data};
 use sources::Sources;
-use transport::{Told, Written, answerer_role, ice_role, offerer_role, setup_of};
+use transport::{Told, Written, answerer_role, has_ice_option, ice_role, offerer_role, setup_of};
 
 /// Where an exchange of descriptions stands (RFC 8829 §3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +117,8 @@ struct Agreed {
     fingerprints: Vec<Fingerprint>,
     dtls_role: DtlsRole,
     ice_role: IceRole,
+    /// Both sides have the ICE option `sped`. Settled with the first exchange.
+    sped: bool,
     /// The tagged section of the bundle (RFC 9143 §2), in which candidates stand.
     tag: usize,
     /// The section from which the peer's transport was read: the tagged one, nearly always.
@@ -130,6 +132,8 @@ struct Pending {
     local_ufrag: String,
     ice_lite: bool,
     tag: usize,
+    /// It has the ICE option `sped`.
+    sped: bool,
     /// The INIT chunk that it carries.
     init: Option<Vec<u8>>,
 }
@@ -147,6 +151,7 @@ struct Local<'a> {
     side: Side,
     ufrag: &'a str,
     ice_lite: bool,
+    sped: bool,
 }
 
 impl Negotiator {
@@ -328,17 +333,20 @@ impl Negotiator {
         let Some(&tag) = bundle.first() else { return Err(NegotiationError::NothingToOffer) };
 
         // RFC 8842 §5.2, RFC 8829 §5.2.2: every offer leaves the choice.
+        // draft-hancke-webrtc-sped: the same in all later descriptions.
+        let sped = self.agreed.transport.as_ref().map_or(facts.sped, |transport| transport.sped);
+        let ice_options = if sped { "trickle ice2 sped" } else { "trickle ice2" };
         let init = self.agreed.init.to_offer(facts.sctp_init);
         let written = Written::new(facts, Setup::ActPass, init);
         let offer = Offer::from_model(&Description {
             // RFC 8829 §5.2.1
-            transport: Transport { ice_options: Some("trickle ice2"), ..Transport::default() },
+            transport: Transport { ice_options: Some(ice_options), ..Transport::default() },
             ..self.description(facts, &written, &sections, &bundle_names(&sections, &bundle), tag)
         })?;
         self.version += 1;
         let (local_ufrag, ice_lite) = (facts.credentials.ufrag.clone(), facts.ice_lite);
         let init = init.map(<[u8]>::to_vec);
-        self.pending = Some(Pending { sections, local_ufrag, ice_lite, tag, init });
+        self.pending = Some(Pending { sections, local_ufrag, ice_lite, tag, sped, init });
         Ok(offer)
     }
 
@@ -364,7 +372,8 @@ impl Negotiator {
         let transport = match Told::read(&offer, &bundle)? {
             Some(told) => {
                 let side = Side::Answerer { preferred_role: facts.preferred_role };
-                let local = Local { side, ufrag: &facts.credentials.ufrag, ice_lite: facts.ice_lite };
+                let ufrag = &facts.credentials.ufrag;
+                let local = Local { side, ufrag, ice_lite: facts.ice_lite, sped: facts.sped };
                 Some(self.agree(told, bundle[0], local)?)
             }
             None => None,
@@ -376,12 +385,14 @@ impl Negotiator {
             None => (facts.preferred_role, 0),
         };
         let init = self.agreed.init.agree(facts.sctp_init, &offer, &bundle)?;
+        let sped = transport.as_ref().is_some_and(|(agreed, ..)| agreed.sped);
+        let ice_options = common_ice_options(&offer, &bundle, sped);
         let written = Written::new(facts, setup_of(role), init.local());
         let names = if is_bundled { bundle_names(&sections, &bundle) } else { String::new() };
         let answer = Answer::from_model(&Description {
             extmap_allow_mixed: offer.extmap_allow_mixed,
             // RFC 8829 §5.3.1: options that the offer has.
-            transport: Transport { ice_options: common_ice_options(&offer, &bundle), ..Transport::default() },
+            transport: Transport { ice_options: ice_options.as_deref(), ..Transport::default() },
             ..self.description(facts, &written, &sections, &names, tag)
         })?;
         self.version += 1;
@@ -412,8 +423,9 @@ impl Negotiator {
         }
         let transport = match Told::read(&answer, &bundle)? {
             Some(told) => {
-                let (ufrag, ice_lite) = (&pending.local_ufrag, pending.ice_lite);
-                Some(self.agree(told, bundle[0], Local { side: Side::Offerer, ufrag, ice_lite })?)
+                let Pending { local_ufrag: ufrag, ice_lite, sped, .. } = pending;
+                let local = Local { side: Side::Offerer, ufrag, ice_lite: *ice_lite, sped: *sped };
+                Some(self.agree(told, bundle[0], local)?)
             }
             None => None,
         };
@@ -552,7 +564,9 @@ impl Negotiator {
             || ice_role(local.side == Side::Offerer, local.ice_lite, told.ice_lite),
             |before| before.ice_role,
         );
+        let sped = before.map_or(local.sped && told.sped, |before| before.sped);
         let agreed = Agreed {
+            sped,
             local_ufrag: local.ufrag.to_owned(),
             remote: told.credentials.clone(),
             fingerprints: told.fingerprints.clone(),
@@ -567,6 +581,7 @@ impl Negotiator {
             candidates: told.candidates,
             end_of_candidates: told.end_of_candidates,
             ice_lite: told.ice_lite,
+            sped,
             dtls_role,
             ice_role,
         };
@@ -725,16 +740,12 @@ fn bundle_names(sections: &[Section], bundle: &[usize]) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
-/// The ICE options of ours that the offer has too.
-fn common_ice_options(offer: &Description<'_>, bundle: &[usize]) -> Option<&'static str> {
-    let has = |option| {
-        let sections = bundle.iter().map(|i| &offer.media[*i].transport);
-        std::iter::once(&offer.transport).chain(sections).any(|transport| transport.has_ice_option(option))
+/// The ICE options of ours that the offer has too; `sped` as it was agreed upon.
+fn common_ice_options(offer: &Description<'_>, bundle: &[usize], sped: bool) -> Option<String> {
+    let is_common = |option: &&str| match *option {
+        "sped" => sped,
+        option => has_ice_option(offer, bundle, option),
     };
-    match (has("trickle"), has("ice2")) {
-        (true, true) => Some("trickle ice2"),
-        (true, false) => Some("trickle"),
-        (false, true) => Some("ice2"),
-        (false, false) => None,
-    }
+    let options: Vec<_> = ["trickle", "ice2", "sped"].into_iter().filter(is_common).collect();
+    (!options.is_empty()).then(|| options.join(" "))
 }

@@ -27,6 +27,7 @@ struct End {
     ice_lite: bool,
     preferred_role: DtlsRole,
     sctp_init: Option<Vec<u8>>,
+    sped: bool,
 }
 
 impl End {
@@ -41,6 +42,7 @@ impl End {
             ice_lite: false,
             preferred_role: DtlsRole::Client,
             sctp_init: None,
+            sped: false,
         }
     }
 
@@ -54,6 +56,7 @@ impl End {
             max_message_size: 262_144,
             sctp_init: self.sctp_init.as_deref(),
             preferred_role: self.preferred_role,
+            sped: self.sped,
         }
     }
 
@@ -226,6 +229,28 @@ fn the_form_of_the_drafts_is_answered_in_its_own() {
     assert_eq!((section.protocol, section.formats), ("DTLS/SCTP", "5000"));
     assert_eq!(section.sctp.map, Some("5000 webrtc-datachannel 1024"));
     assert_eq!(section.sctp.port, None);
+}
+
+#[test]
+fn dtls_in_checks_is_agreed_upon_once() {
+    // draft-hancke-webrtc-sped, "SDP Offer/Answer Procedures".
+    for sides in [[true, true], [true, false], [false, true]] {
+        let [mut a, mut b] = [1, 2].map(|seed| End { sped: sides[usize::from(seed) - 1], ..End::new(seed) });
+        let agreed = sides == [true, true];
+        for _ in 0..2 {
+            let offer = a.offer();
+            let says = |text: String| text.lines().any(|line| line == "a=ice-options:trickle ice2 sped");
+            let (answer, applied) = b.answer(&offer);
+            assert_eq!(applied.transport.unwrap().sped, agreed);
+            assert_eq!(says(answer.to_string()), agreed);
+            assert_eq!(a.accept(&answer).transport.unwrap().sped, agreed);
+            // From now on it is the same, whatever each side would like.
+            a.sped = !a.sped;
+            b.sped = !b.sped;
+            assert_eq!(says(a.offer().to_string()), agreed);
+            a.negotiator.rollback().unwrap();
+        }
+    }
 }
 
 #[test]

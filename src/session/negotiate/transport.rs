@@ -31,6 +31,8 @@ pub struct TransportFacts<'a> {
     pub max_message_size: u64,
     /// The INIT chunk of the local association, if it may be signalled (draft-hancke-tsvwg-snap).
     pub sctp_init: Option<&'a [u8]>,
+    /// Whether the DTLS handshake may travel in connectivity checks (draft-hancke-webrtc-sped).
+    pub sped: bool,
     /// The role that an answer takes when the offer leaves the choice: RFC 8842 §5.3 recommends the client.
     pub preferred_role: DtlsRole,
 }
@@ -62,6 +64,8 @@ pub struct RemoteTransport {
     pub end_of_candidates: bool,
     /// Whether the peer's agent is a lite one.
     pub ice_lite: bool,
+    /// Whether both ends said that the DTLS handshake may travel in connectivity checks (draft-hancke-webrtc-sped).
+    pub sped: bool,
     /// The local role in DTLS; it stays what it was first.
     pub dtls_role: DtlsRole,
     /// The local role in ICE, before any conflict; it stays what it was first.
@@ -105,6 +109,8 @@ pub(super) struct Told {
     pub(super) candidates: Vec<Candidate>,
     pub(super) end_of_candidates: bool,
     pub(super) ice_lite: bool,
+    /// Whether it has the ICE option `sped`.
+    pub(super) sped: bool,
     pub(super) setup: Option<Setup>,
 }
 
@@ -146,9 +152,16 @@ impl Told {
             end_of_candidates: section.end_of_candidates
                 || description.other.iter().any(|attribute| attribute.name == "end-of-candidates"),
             ice_lite: description.ice_lite,
+            sped: has_ice_option(description, bundle, "sped"),
             setup: own.setup.or(session.setup),
         }))
     }
+}
+
+/// Whether one of the sections of a bundle, or the session, has an ICE option.
+pub(super) fn has_ice_option(description: &Description<'_>, bundle: &[usize], option: &str) -> bool {
+    let sections = bundle.iter().map(|i| &description.media[*i].transport);
+    std::iter::once(&description.transport).chain(sections).any(|transport| transport.has_ice_option(option))
 }
 
 /// RFC 8839 §4.2: an attribute of the section, or that of the session.

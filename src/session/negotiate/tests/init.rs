@@ -88,7 +88,11 @@ fn what_is_no_init_chunk_is_refused_and_changes_nothing() {
         let (mut a, mut b) = (end(1, OFFERED), end(2, ANSWERED));
         let offered = a.offer().to_string();
         let forged = offer(edit(&offered, OFFERED, &text));
-        assert_eq!(b.try_answer(&forged).unwrap_err(), NegotiationError::BadSctpInit { section: 0 }, "{text}");
+        assert_eq!(
+            b.try_answer(&forged).unwrap_err(),
+            NegotiationError::BadSctpInit { section: 0 },
+            "{text}"
+        );
         let (answer, _) = b.answer(&offer(offered));
         let forged: Answer = edit(&answer.to_string(), ANSWERED, &text).parse().unwrap();
         let error = a.negotiator.clone().accept_answer(&forged).unwrap_err();
