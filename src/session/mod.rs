@@ -254,6 +254,10 @@ impl Session {
         self.start_association();
         while let Some(packet) = self.transport.poll_received() {
             self.tap.record(self.now, Direction::Received, &packet);
+            // The peer may have our answer before we have its: what it sends until then it sends again.
+            if matches!(self.start, Start::NoData) {
+                continue;
+            }
             self.association.handle_packet(self.now, packet.freeze(), ecn);
         }
     }
