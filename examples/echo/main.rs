@@ -1,4 +1,4 @@
-//! A server that echoes data channels, and the page that talks to it.
+//! A server that echoes data channels, audio and video, and the page that talks to it.
 //!
 //! ```text
 //! cargo run --release --example echo
@@ -7,7 +7,8 @@
 //! prints a URL. Open it in a browser. Other WebRTC stacks can connect as well: see the table in `http.rs`.
 //!
 //! One thread owns the sockets and every connection (`../common/net.rs`), and runs `media.rs`; the HTTP threads
-//! (`http.rs`, over `../common/server.rs`) talk to it over a queue. What is done with a message is in `session.rs`.
+//! (`http.rs`, over `../common/server.rs`) talk to it over a queue. What is done with a message is in `session.rs`, with
+//! a packet of audio or video in `reflect.rs`.
 
 // An example is the caller that the library asks for: it owns the clock, the threads and the sockets.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -16,17 +17,19 @@
 mod common;
 mod http;
 mod media;
+mod reflect;
 mod session;
 
 use std::error::Error;
 
 use clap::Parser;
+use sansrtc::{Incoming, MediaConfig};
 
 use crate::common::args::NetArgs;
 use crate::common::net::Net;
 use crate::common::server::Web;
 
-/// Echoes WebRTC data channels. Open the printed URL in a browser.
+/// Echoes WebRTC data channels, audio and video. Open the printed URL in a browser.
 #[derive(Debug, Parser)]
 struct Args {
     #[command(flatten)]
@@ -43,7 +46,9 @@ fn main() {
 
 fn run(args: &NetArgs) -> Result<(), Box<dyn Error>> {
     args.start_log();
-    let (net, handle, commands) = Net::bind(args)?;
+    let (mut net, handle, commands) = Net::bind(args)?;
+    // What a peer sends is sent back in the same m-line.
+    net.config.media = MediaConfig { incoming: Incoming::SendAndReceive, ..MediaConfig::browser() };
     let web = Web::bind(args)?;
     let stop = handle.clone();
     ctrlc::set_handler(move || stop.stop())?;

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::common::net::{App, Net};
 use crate::http::{Description, Refusal};
+use crate::reflect::Reflections;
 use crate::session::Echoes;
 
 /// Connections at once; more are refused with 503.
@@ -48,6 +49,7 @@ struct Session {
     name: String,
     channels: usize,
     echoes: Echoes,
+    reflections: Reflections,
 }
 
 /// All sessions.
@@ -82,6 +84,11 @@ impl App for Media {
                 session.echoes.on_message(&mut rtc, channel, kind, data)
             }
             Event::BufferedAmountLow(_) => session.echoes.on_room(&mut rtc),
+            Event::Packet(packet) => session.reflections.on_packet(&mut rtc, &packet),
+            Event::KeyFrameRequested { transceiver, .. } => {
+                session.reflections.on_key_frame_request(&mut rtc, transceiver);
+            }
+            Event::Transceiver(transceiver) => session.reflections.on_transceiver(&rtc, transceiver),
             other => tracing::info!(session = %session.name, event = ?other),
         }
     }
@@ -127,7 +134,7 @@ impl Media {
                 if rtc.state() == ConnectionState::New {
                     return Err(Refusal::new(
                         400,
-                        "nothing in the offer can be connected: data channels are missing",
+                        "nothing in the offer can be connected: neither data channels nor media that is known here",
                     ));
                 }
                 (answer, self.admit(net, rtc))
@@ -188,7 +195,12 @@ impl Media {
     fn admit(&mut self, net: &mut Net, rtc: Rtc) -> Key {
         let name = format!("{:032x}", rand::random::<u128>());
         let key = net.admit(rtc);
-        let session = Session { name: name.clone(), channels: 0, echoes: Echoes::default() };
+        let session = Session {
+            name: name.clone(),
+            channels: 0,
+            echoes: Echoes::default(),
+            reflections: Reflections::default(),
+        };
         self.sessions.insert(key, session);
         self.keys.insert(name, key);
         key

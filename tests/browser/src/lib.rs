@@ -200,6 +200,9 @@ impl Browser {
             "--disable-sync",
             "--disable-dev-shm-usage",
             "--hide-scrollbars",
+            // A camera and a microphone that are there and need no permission.
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
             // Where there is no other interface, it must do.
             "--allow-loopback-in-peer-connection",
         ]
