@@ -509,6 +509,12 @@ impl Connection {
 
     fn on_connected(&mut self, connected: handshaking::Connected) {
         let handshaking::Connected { session, last_flight, early } = connected;
+        // RFC 6347 §4.2.4: the server speaks last. A client that answered the server's Finished, should it come again,
+        // would draw another one with each answer, and so on, until the server gives up.
+        let last_flight = match session.role {
+            DtlsRole::Server => last_flight,
+            DtlsRole::Client => Flight::default(),
+        };
         self.phase = Phase::Connected(Established { session, last_flight, late_replies: 0 });
         self.fingerprints = Vec::new();
         self.facts.push_back(Fact::Connected);

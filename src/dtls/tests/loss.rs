@@ -58,6 +58,20 @@ fn a_lost_last_flight_is_sent_again_when_the_peer_repeats_its_own() {
 }
 
 #[test]
+fn a_client_does_not_answer_the_last_flight_of_the_server() {
+    // RFC 6347 §4.2.4: it did once, and the two went on for ever.
+    let mut pair = Pair::plain().started();
+    pair.run(Duration::from_secs(5));
+    let last: Vec<_> = pair.ends[SERVER].sent.iter().rev().take(1).cloned().collect();
+    let sent = pair.ends[CLIENT].sent.len();
+    for datagram in last {
+        pair.deliver(CLIENT, &datagram);
+    }
+    pair.run(Duration::from_secs(5));
+    assert_eq!(pair.ends[CLIENT].sent.len(), sent);
+}
+
+#[test]
 fn a_finished_that_overtakes_its_flight_is_kept() {
     let mut pair = pair(1, Faults::default(), 200).started();
     while pair.ends[CLIENT].sent.len() < 3 {
