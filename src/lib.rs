@@ -19,6 +19,7 @@ pub mod rtp;
 pub mod sctp;
 pub mod sdp;
 pub mod session;
+pub mod sfu;
 pub mod srtp;
 mod stats;
 pub mod stun;

@@ -18,13 +18,14 @@ const LAYERS: [&[&str]; 5] = [
 ];
 
 /// Rooms of one layer that may still be imported by another room of it.
-const NEIGHBOURS: [(&str, &str); 7] = [
+const NEIGHBOURS: [(&str, &str); 8] = [
     ("ice", "stun"),
     ("turn", "stun"),
     ("srtp", "rtp"),
     ("payload", "rtp"),
     ("fec", "rtp"),
     ("sfu", "rtp"),
+    ("sfu", "payload"),
     ("bwe", "rtp"),
 ];
 

@@ -449,14 +449,25 @@ impl Descriptor {
     /// Appends the element's data to `out`, 3 to 255 bytes, and says how many; `known` as in
     /// [`parse`](Self::parse). `None`, and nothing appended, when it cannot be written.
     pub fn emit(&self, known: Option<&Structure>, out: &mut BytesMut) -> Option<usize> {
+        self.emit_as(self.frame_number, self.active_targets, known, out)
+    }
+
+    /// As [`emit`](Self::emit), with another frame number and other active targets: what a forwarder does.
+    pub fn emit_as(
+        &self,
+        frame_number: u16,
+        active_targets: Option<u32>,
+        known: Option<&Structure>,
+        out: &mut BytesMut,
+    ) -> Option<usize> {
         let mut w = Bits::default();
         w.flag(self.start_of_frame);
         w.flag(self.end_of_frame);
         w.bits(6, u32::from(self.template_id));
-        w.bits(16, u32::from(self.frame_number));
+        w.bits(16, u32::from(frame_number));
         let structure = self.structure.as_ref().or(known)?;
         // With a structure, a mask that has every bit goes without saying (A.4).
-        let active = self.active_targets;
+        let active = active_targets;
         let active = active.filter(|m| self.structure.is_none() || *m != structure.all_targets());
         let custom = [self.indications.is_some(), self.references.is_some(), self.chains.is_some()];
         if self.structure.is_some() || active.is_some() || custom != [false; 3] {
