@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use encoder::{Encoder, Kind};
-use flow::{Flow, Network, Seen};
+use flow::{Flow, Network};
 
 const KINDS: [Kind; 10] = [
     Kind::Opus,
