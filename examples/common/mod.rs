@@ -18,5 +18,6 @@ pub(crate) mod page;
 pub(crate) mod server;
 pub(crate) mod socket;
 pub(crate) mod tls;
+pub(crate) mod track;
 pub(crate) mod udp;
 pub(crate) mod whip;

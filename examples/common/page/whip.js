@@ -58,9 +58,18 @@ class Session extends EventTarget {
 
   /** New credentials and candidates; nothing else changes, so the last answer holds with those of the server. */
   async restart() {
+    // Candidates wait: they belong to an ICE session that the server does not know yet.
+    this.#isPatching = true;
+    try {
+      await this.#renew();
+    } finally {
+      this.#isPatching = false;
+    }
+    await this.#trickle();
+  }
+
+  async #renew() {
     await this.pc.setLocalDescription(await this.pc.createOffer({ iceRestart: true }));
-    await new Promise((done) => setTimeout(done, 200));
-    this.#candidates = [];
     const { sdp } = this.pc.localDescription;
     const response = await this.#patch(fragment(sdp, candidatesOf(sdp)), "*");
     this.#etag = response.headers.get("etag");

@@ -1,5 +1,7 @@
 //! What the cases stand on: an example as a process, and a headless Chromium on its page.
 
+mod firefox;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
+
+pub use firefox::Firefox;
 
 /// How long anything that a case waits for may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -115,12 +119,62 @@ impl Server {
         (response.status().as_u16(), text)
     }
 
+    /// Any request.
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+        let config =
+            ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true);
+        let agent: ureq::Agent = config.build().into();
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.to_owned()).expect("cases make good requests");
+        let mut response = agent.run(request).expect("the server answers");
+        let text = |value: &ureq::http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let headers =
+            response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        let status = response.status().as_u16();
+        Response { status, headers, body: response.body_mut().read_to_string().expect("the body is text") }
+    }
+
     /// Ctrl-C, as a terminal sends it; how the process ended.
     pub fn interrupt(mut self) -> ExitStatus {
         let pid = self.process.0.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill is there").success());
         self.process.0.wait().expect("it is our child")
     }
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The content.
+    pub body: String,
+}
+
+impl Response {
+    /// The value of a header, whose name is given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The text of a file in an npm package that `package.json` names; npm fetches what is missing.
+pub fn npm(file: &str) -> String {
+    static FETCH: Mutex<()> = Mutex::new(());
+    let _guard = FETCH.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("node_modules").join(file);
+    if !path.exists() {
+        let arguments = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"];
+        let status = Command::new("npm").args(arguments).current_dir(root).status();
+        assert!(status.expect("npm is there").success(), "npm cannot fetch {file}");
+    }
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// An example's binary, built once per run unless `ECHO_BIN`, `CHAT_BIN` and so on name one.

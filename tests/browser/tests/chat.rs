@@ -1,6 +1,6 @@
 //! Browsers in one room of the chat example: pictures, sound, text, screens, coming and going.
 
-use browser::{Browser, Server};
+use browser::{Browser, Firefox, Server};
 use serde_json::{Value, json};
 
 /// In every page: what is received, by participant and source.
@@ -44,7 +44,7 @@ const HELPERS: &str = r#"
         const contrast = Math.sqrt(light.reduce((sum, x) => sum + (x - mean) ** 2, 0) / light.length);
         return { mean, contrast };
     };
-    const said = () => [...document.querySelectorAll("#messages li")].map((line) => line.lastChild.textContent);
+    const said = () => [...document.getElementById("messages").children].map((line) => line.lastChild.textContent);
     Object.assign(window, { tile, track, inbound, sleep, until, watch, look, said });
 "#;
 
@@ -103,8 +103,14 @@ async fn two_in_a_room_see_and_hear_each_other() {
         assert!(number(&heard, "totalSamplesReceived") > 48_000.0, "{heard}");
         println!(
             "{other}: {} of {}x{}, {} frames, {} freezes, {} key frame requests, {} of {} audio samples concealed",
-            seen["codecId"], seen["frameWidth"], seen["frameHeight"], seen["framesDecoded"], seen["freezeCount"],
-            seen["pliCount"], heard["concealedSamples"], heard["totalSamplesReceived"]
+            seen["codecId"],
+            seen["frameWidth"],
+            seen["frameHeight"],
+            seen["framesDecoded"],
+            seen["freezeCount"],
+            seen["pliCount"],
+            heard["concealedSamples"],
+            heard["totalSamplesReceived"]
         );
         assert!(number(&seen, "pliCount") <= 5.0, "{seen}");
         browser.screenshot(&format!("chat-two-{other}"), 1280, 800).await;
@@ -297,4 +303,35 @@ async fn a_self_signed_certificate_serves_the_same_page() {
     ada.run("await watch('Bob')").await;
     ada.close().await;
     bob.close().await;
+}
+
+#[tokio::test]
+async fn firefox_and_chromium_see_and_hear_each_other() {
+    let server = Server::example("chat", &[]);
+    let ada = join(&server, "foxes", "Ada").await;
+    let bob = Firefox::at(&format!("{}#foxes", server.url));
+    bob.until("window.chat?.own.camera && chat.own.microphone");
+    // The helpers are the same in both.
+    bob.run(HELPERS);
+    bob.run("document.getElementById('name').value = 'Bob'; document.getElementById('join').click();");
+    bob.until("document.getElementById('state').dataset.state === 'connected'");
+    people(&ada, 2).await;
+    let seen = ada.run("return watch('Bob', 'camera', 40)").await;
+    println!("Chromium of Firefox: {} frames, {} freezes", seen["framesDecoded"], seen["freezeCount"]);
+    let seen = bob.run("return watch('Ada', 'camera', 40)");
+    println!("Firefox of Chromium: {} frames", seen["framesDecoded"]);
+    for other in ["Ada", "Bob"] {
+        let script = format!(
+            "await until('sound', async () => (await inbound('{other}', 'microphone')).packetsReceived > 50)"
+        );
+        if other == "Ada" {
+            bob.run(&script)
+        } else {
+            ada.run(&script).await
+        };
+    }
+    bob.run("chat.room.say('hello from a fox')");
+    ada.until("said().includes('hello from a fox')").await;
+    ada.screenshot("chat-firefox", 1280, 800).await;
+    ada.close().await;
 }
