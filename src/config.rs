@@ -36,8 +36,9 @@ pub struct RtcConfig {
     /// Whether servers are asked again while the connection lives, so that an address that a NAT changed is found
     /// and signalled. Off by default: they are asked until there is a path.
     pub continual_gathering: bool,
-    /// How long a connection whose ICE has failed waits in [`Failed`](crate::ConnectionState::Failed) for an ICE
-    /// restart before it is closed; by default 30 s. Zero closes it at once.
+    /// How long a connection that was up, and whose ICE has failed, waits in
+    /// [`Failed`](crate::ConnectionState::Failed) for an ICE restart before it is closed; by default 30 s. Zero closes
+    /// it at once, and so ends one that never was up.
     pub restart_patience: Duration,
     /// How long the DTLS handshake may take once there is a path; by default 30 s.
     pub dtls_patience: Duration,

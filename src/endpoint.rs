@@ -10,11 +10,12 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 
 use crate::event::{Input, Output};
-use crate::packet::{Datagram, Protocol, StreamOutput, Transmit};
+use crate::packet::{Datagram, Protocol, StreamInput, StreamKey, StreamOutput, Transmit};
 use crate::rng::{Rng, Stream};
 use crate::rtc::Rtc;
 use crate::session::demux::{self, Kind};
 use crate::session::event::Event;
+use crate::session::gather::IncomingStream;
 use crate::stun::{Class, Message};
 
 /// Addresses that are remembered for one connection. A peer that moves about beyond that is still found by the
@@ -37,6 +38,8 @@ pub enum Routed {
     Unmatched(Datagram),
     /// A timeout: the connections that were due have run.
     Timers,
+    /// Multicast DNS: every connection that waits for names has seen it.
+    Names,
     /// A stream input for a stream that no connection owns.
     UnknownStream,
 }
@@ -70,6 +73,8 @@ struct Slot {
     deadline: Option<Instant>,
     /// Whether the slot waits in `dirty`.
     is_dirty: bool,
+    /// What the numbers of its STUN transactions begin with.
+    tag: u32,
     /// What the routing tables hold for this slot.
     ufrags: Vec<String>,
     paths: Vec<Path>,
@@ -77,9 +82,15 @@ struct Slot {
 
 /// Owns many [`Rtc`]s and shares the caller's sockets among them.
 ///
-/// A datagram is routed by the user name fragment of a STUN request first, then by its 5-tuple, which is learned
-/// only after the connection authenticated it: nobody can claim another's address by sending from it. Both
-/// look-ups are single hash-map reads, keyed from the seed.
+/// A datagram is routed by the user name fragment of a STUN request first, an answer by its transaction's number,
+/// of which four bytes are the connection's own; then by its 5-tuple, which is learned only after the connection
+/// authenticated it: nobody can claim another's address by sending from it. All look-ups are single hash-map
+/// reads, keyed from the seed.
+///
+/// **Streams.** What a connection wants done with its streams is [`EndpointOutput::Stream`], with its key; what
+/// happens on them goes back through [`handle_stream`](Endpoint::handle_stream) with the same key. A stream that a
+/// peer opened to a listener goes to [`handle_incoming`](Endpoint::handle_incoming) as soon as its first frame is
+/// whole. The listener's address is added as a passive candidate to each connection that shares it.
 ///
 /// The contract is that of [`Rtc`]: after every call that changes something, drain
 /// [`poll_output`](Endpoint::poll_output) until it says [`EndpointOutput::Timeout`]. Only connections that something happened
@@ -92,6 +103,9 @@ pub struct Endpoint {
     timers: BTreeSet<(Instant, usize)>,
     by_ufrag: HashMap<String, usize, KeyedHash>,
     by_path: HashMap<Path, usize, KeyedHash>,
+    by_tag: HashMap<u32, usize, KeyedHash>,
+    /// Connections that wait for names.
+    listeners: BTreeSet<usize>,
     next_generation: u32,
 }
 
@@ -105,7 +119,9 @@ impl Endpoint {
             dirty: std::collections::VecDeque::new(),
             timers: BTreeSet::new(),
             by_ufrag: HashMap::with_hasher(hash.clone()),
-            by_path: HashMap::with_hasher(hash),
+            by_path: HashMap::with_hasher(hash.clone()),
+            by_tag: HashMap::with_hasher(hash),
+            listeners: BTreeSet::new(),
             next_generation: 0,
         }
     }
@@ -114,14 +130,17 @@ impl Endpoint {
     pub fn insert(&mut self, rtc: Rtc) -> Key {
         let generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
+        let tag = rtc.transaction_tag();
         let index = self.slots.insert(Slot {
             rtc,
             generation,
+            tag,
             deadline: None,
             is_dirty: false,
             ufrags: Vec::new(),
             paths: Vec::new(),
         });
+        self.by_tag.insert(tag, index);
         self.refresh(index);
         self.key(index)
     }
@@ -144,6 +163,10 @@ impl Endpoint {
         let slot = self.slots.remove(index);
         if let Some(at) = slot.deadline {
             self.timers.remove(&(at, index));
+        }
+        self.listeners.remove(&index);
+        if self.by_tag.get(&slot.tag) == Some(&index) {
+            self.by_tag.remove(&slot.tag);
         }
         for ufrag in &slot.ufrags {
             if self.by_ufrag.get(ufrag) == Some(&index) {
@@ -176,6 +199,10 @@ impl Endpoint {
     /// Gives a datagram to the connection that it is for, or runs the connections that are due.
     pub fn handle_input(&mut self, now: Instant, input: Input) -> Routed {
         match input {
+            Input::Datagram(datagram) if datagram.protocol == Protocol::Mdns => {
+                self.spread(now, &datagram);
+                Routed::Names
+            }
             Input::Datagram(datagram) => match self.route(&datagram) {
                 Some(index) => {
                     self.feed(index, now, Input::Datagram(datagram));
@@ -189,6 +216,36 @@ impl Endpoint {
             }
             // Streams are opened by a connection and are given to it through `get_mut`, which knows the key.
             Input::Stream(_) => Routed::UnknownStream,
+        }
+    }
+
+    /// Takes what happened on a stream of a connection.
+    pub fn handle_stream(&mut self, now: Instant, key: Key, input: StreamInput) -> Routed {
+        match self.index(key) {
+            Some(index) => {
+                self.feed(index, now, Input::Stream(input));
+                Routed::To(key)
+            }
+            None => Routed::UnknownStream,
+        }
+    }
+
+    /// Gives a stream that a peer opened to the connection that its first check is for; how to name it from then
+    /// on. `None`: nobody takes it, and it is to be closed.
+    pub fn handle_incoming(&mut self, now: Instant, stream: IncomingStream) -> Option<(Key, StreamKey)> {
+        let index = self.by_ufrag.get(stream.ufrag()?).copied()?;
+        let slot = self.slots.get_mut(index)?;
+        slot.rtc.handle_input(now, Input::Timeout);
+        let taken = slot.rtc.accept_stream(stream);
+        self.refresh(index);
+        taken.map(|stream| (self.key(index), stream))
+    }
+
+    /// Everybody who waits for names looks at what came to a multicast socket.
+    fn spread(&mut self, now: Instant, datagram: &Datagram) {
+        for index in self.listeners.clone() {
+            let copy = Datagram { contents: datagram.contents.clone(), ..*datagram };
+            self.feed(index, now, Input::Datagram(copy));
         }
     }
 
@@ -217,9 +274,18 @@ impl Endpoint {
     /// Whose datagram this is, without believing it: the connection authenticates it afterwards.
     fn route(&self, datagram: &Datagram) -> Option<usize> {
         if demux::classify(&datagram.contents) == Kind::Stun
-            && let Some(ufrag) = local_ufrag(&datagram.contents)
+            && let Ok(message) = Message::parse(&datagram.contents)
         {
-            return self.by_ufrag.get(ufrag).copied();
+            match message.class() {
+                Class::Request if message.username().is_some() => {
+                    return self.by_ufrag.get(local_ufrag(&message)?).copied();
+                }
+                Class::Success | Class::Error => {
+                    return self.by_tag.get(&message.transaction().tag()).copied();
+                }
+                // What a relay brings, and keepalives.
+                Class::Request | Class::Indication => {}
+            }
         }
         let path = Path { remote: datagram.source, local: datagram.destination, protocol: datagram.protocol };
         self.by_path.get(&path).copied()
@@ -249,6 +315,11 @@ impl Endpoint {
         if !slot.is_dirty {
             slot.is_dirty = true;
             self.dirty.push_back(index);
+        }
+        if slot.rtc.listens_to_names() {
+            self.listeners.insert(index);
+        } else if !self.listeners.is_empty() {
+            self.listeners.remove(&index);
         }
         if slot.rtc.take_ufrags_changed() {
             let current: Vec<String> = slot.rtc.local_ufrags().map(str::to_owned).collect();
@@ -298,9 +369,8 @@ impl Endpoint {
     }
 }
 
-/// The receiver's part of the user name of a STUN request (RFC 8445 §7.2.2); answers carry none.
-fn local_ufrag(datagram: &[u8]) -> Option<&str> {
-    let message = Message::parse(datagram).ok().filter(|m| m.class() == Class::Request)?;
+/// The receiver's part of the user name of a STUN request (RFC 8445 §7.2.2).
+fn local_ufrag<'a>(message: &Message<'a>) -> Option<&'a str> {
     let username = std::str::from_utf8(message.username()?).ok()?;
     username.split_once(':').map(|(local, _)| local)
 }

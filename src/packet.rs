@@ -1,6 +1,6 @@
 //! What crosses the border: datagrams in, transmits out, and the streams that TCP and TLS need.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 
@@ -189,6 +189,8 @@ pub enum StreamOutput {
         key: StreamKey,
         /// [`Protocol::Tcp`] or [`Protocol::Tls`].
         protocol: Protocol,
+        /// The local address to connect from, with any port; `None` where that does not matter.
+        local: Option<IpAddr>,
         /// Where to.
         remote: SocketAddr,
         /// For TLS: the name that the server's certificate must carry.

@@ -47,6 +47,11 @@ impl Rng {
         Rng { key: Zeroizing::new(seed), stream, drawn: 0 }
     }
 
+    /// A generator of its own, for a machine that there may be any number of.
+    pub fn fork(&mut self) -> Rng {
+        Rng { key: Zeroizing::new(self.array()), stream: self.stream, drawn: 0 }
+    }
+
     /// The next 32 bits.
     pub fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.array())

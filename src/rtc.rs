@@ -13,7 +13,7 @@ use crate::crypto::cert::{Identity, IdentityError};
 use crate::dtls;
 use crate::event::{Input, Output};
 use crate::ice::{Agent, LocalCandidateError, LocalId, RemoteCandidateError, UnknownCandidate};
-use crate::packet::Protocol;
+use crate::packet::{Protocol, StreamKey};
 use crate::rng::{Rng, Stream};
 use crate::sctp::{Association, Delivery, MessageId};
 use crate::sdp::{Answer, Offer};
@@ -21,6 +21,7 @@ use crate::session::channels::{
     ChannelConfig, ChannelId, ChannelInfo, MessageKind, Notice, OpenError, SendError,
 };
 use crate::session::event::ConnectionState;
+use crate::session::gather::{self, GatheringState, IncomingStream};
 use crate::session::negotiate::{
     Applied, NegotiationError, Negotiator, OfferOptions, RemoteCandidate, SignalingState, TransportFacts,
     TrickleError, Trickled,
@@ -122,9 +123,19 @@ impl Rtc {
             max_waiting_bytes: config.sctp.send_buffer,
             tap_bytes: config.tap_bytes,
             sped: config.sped,
+            restart_patience: config.restart_patience,
         };
+        let mut session = Session::new(now, ice, association, limits);
+        session.set_up_gathering(gather::Setup {
+            servers: config.ice_servers.clone(),
+            transport_policy: config.ice_transport_policy,
+            candidates: config.candidate_policy.clone(),
+            nat_mappings: config.nat_mappings.clone(),
+            mdns: config.mdns.clone(),
+            is_continual: config.continual_gathering,
+        });
         Ok(Rtc {
-            session: Session::new(now, ice, association, limits),
+            session,
             negotiator: Negotiator::new(&mut Rng::new(seed, Stream::Session))
                 .with_media(config.media.clone()),
             fingerprint: identity.fingerprint(FingerprintHash::Sha256),
@@ -151,8 +162,7 @@ impl Rtc {
         match input {
             Input::Datagram(datagram) => self.session.handle_datagram(now, datagram),
             Input::Timeout => self.session.handle_timeout(now),
-            // No stream was ever asked for, so there is none to speak of.
-            Input::Stream(_) => self.session.handle_timeout(now),
+            Input::Stream(stream) => self.session.handle_stream(now, stream),
         }
     }
 
@@ -174,30 +184,52 @@ impl Rtc {
 
     // ----- candidates -----
 
-    /// Takes a local candidate, for whose base the caller has a socket, and says how to name it later.
+    /// Takes a local candidate, for whose base the caller has a socket, and says how to name it later. Servers are
+    /// asked from there ([`RtcConfig::ice_servers`]). May be called at any time, also while connected.
+    ///
+    /// Host candidates are [`Candidate::host`] for a UDP socket, and [`Candidate::host_tcp`] for streams: an active
+    /// one when the caller opens streams from that address, a passive one when it listens there.
     ///
     /// # Errors
     /// It is there already, there are too many, or it cannot be used.
     pub fn add_local_candidate(&mut self, candidate: Candidate) -> Result<LocalId, LocalCandidateError> {
-        self.session.command(|now, transport| transport.ice.add_local_candidate(now, candidate))
+        let _entered = self.span.enter();
+        self.session.add_local_candidate(candidate)
     }
 
-    /// Removes a local candidate whose socket is gone. Data goes over another pair, if there is one.
+    /// Removes a local candidate whose socket is gone, and those that were gathered from it. Data goes over another
+    /// pair, if there is one.
     ///
     /// # Errors
     /// There is no such candidate.
     pub fn remove_local_candidate(&mut self, id: LocalId) -> Result<(), UnknownCandidate> {
-        self.session.command(|now, transport| transport.ice.remove_local_candidate(now, id))
+        let _entered = self.span.enter();
+        self.session.remove_local_candidate(id)
     }
 
-    /// Says that there will be no more local candidates: descriptions written from now on tell the peer.
+    /// Says that the caller has no more local candidates: descriptions written from now on tell the peer, as soon
+    /// as gathering is done too.
     pub fn end_of_local_candidates(&mut self) {
         self.end_of_candidates = true;
+        self.session.end_of_local_candidates();
     }
 
-    /// The local candidates, with the priorities to signal them with.
-    pub fn local_candidates(&self) -> impl Iterator<Item = &Candidate> {
-        self.session.transport.ice.local_candidates().map(|(_, candidate)| candidate)
+    /// The local candidates as they are to be signalled, gathered ones included: with their priorities, under their
+    /// names, and without what the policy hides.
+    pub fn local_candidates(&self) -> impl Iterator<Item = Candidate> {
+        self.session.signalled_candidates()
+    }
+
+    /// How far gathering has come; always complete where there is nothing to gather.
+    pub fn gathering_state(&self) -> GatheringState {
+        self.session.gathering_state()
+    }
+
+    /// Takes a stream that a peer opened to the listener of a passive candidate. `None`: it is not for this
+    /// connection, not authentic, or one too many, and is to be closed. [`StreamKey`] tells the rest.
+    pub fn accept_stream(&mut self, stream: IncomingStream) -> Option<StreamKey> {
+        let _entered = self.span.enter();
+        self.session.accept_stream(stream)
     }
 
     /// Takes a candidate of the peer. Those of a kind that is of no use here are left out silently.
@@ -205,7 +237,9 @@ impl Rtc {
     /// # Errors
     /// There are too many, or the connection is closed.
     pub fn add_remote_candidate(&mut self, candidate: &Candidate) -> Result<(), RemoteCandidateError> {
-        self.session.command(|now, transport| transport.ice.add_remote_candidate(now, candidate)).map(|_| ())
+        let taken = self.session.take_remote_candidate(candidate).map(|_| ());
+        self.session.command(|_, _| ());
+        taken
     }
 
     /// Takes a candidate as signalling brought it (RFC 8838, RFC 8840): the text, and where it belongs.
@@ -238,7 +272,7 @@ impl Rtc {
     /// # Errors
     /// An offer of ours waits for its answer already.
     pub fn create_offer(&mut self) -> Result<Offer, NegotiationError> {
-        let candidates: Vec<Candidate> = self.local_candidates().cloned().collect();
+        let candidates: Vec<Candidate> = self.local_candidates().collect();
         let fingerprints = [self.fingerprint];
         let init = self.local_init();
         let facts = self.facts(&candidates, &fingerprints, init.as_deref());
@@ -259,11 +293,9 @@ impl Rtc {
         // The answer to a restart carries fresh credentials (RFC 8839 §4.4.3.1.1).
         let restarts = self.negotiator.restarts_ice(offer) && !self.restart_pending;
         if restarts {
-            self.session.command(|now, transport| {
-                transport.ice.restart(now);
-            });
+            self.session.restart_ice();
         }
-        let candidates: Vec<Candidate> = self.local_candidates().cloned().collect();
+        let candidates: Vec<Candidate> = self.local_candidates().collect();
         let fingerprints = [self.fingerprint];
         let init = self.local_init();
         let facts = self.facts(&candidates, &fingerprints, init.as_deref());
@@ -310,14 +342,12 @@ impl Rtc {
     }
 
     /// Makes fresh ICE credentials; the next offer asks the peer to find a new path (RFC 8445 §9). Data goes on over
-    /// the present one meanwhile.
+    /// the present one meanwhile. It also leads out of [`ConnectionState::Failed`].
     pub fn restart_ice(&mut self) {
         if self.session.is_over() || self.restart_pending {
             return;
         }
-        self.session.command(|now, transport| {
-            transport.ice.restart(now);
-        });
+        self.session.restart_ice();
         self.restart_pending = true;
         self.ufrags_changed = true;
         self.negotiation_told = false;
@@ -334,7 +364,7 @@ impl Rtc {
         LocalParameters {
             credentials: self.session.transport.ice.local_credentials().clone(),
             fingerprints: vec![self.fingerprint],
-            candidates: self.local_candidates().cloned().collect(),
+            candidates: self.local_candidates().collect(),
             ice_lite: self.config.ice.lite,
             sped: self.config.sped,
             max_message_size: self.config.sctp.max_message_size,
@@ -362,7 +392,8 @@ impl Rtc {
             credentials: self.session.transport.ice.local_credentials(),
             fingerprints,
             candidates,
-            end_of_candidates: self.end_of_candidates,
+            end_of_candidates: self.end_of_candidates
+                && self.session.gathering_state() == GatheringState::Complete,
             ice_lite: self.config.ice.lite,
             max_message_size: self.config.sctp.max_message_size as u64,
             sctp_init,
@@ -543,6 +574,16 @@ impl Rtc {
     /// Whether [`local_ufrags`](Rtc::local_ufrags) may have changed since this was asked before.
     pub(crate) fn take_ufrags_changed(&mut self) -> bool {
         std::mem::take(&mut self.ufrags_changed)
+    }
+
+    /// What the number of every STUN transaction of this connection begins with: answers are routed by it.
+    pub(crate) fn transaction_tag(&self) -> u32 {
+        self.session.transport.ice.transaction_tag()
+    }
+
+    /// Whether datagrams from multicast sockets matter to this connection.
+    pub(crate) fn listens_to_names(&self) -> bool {
+        self.session.transport.gather.as_ref().is_some_and(|gather| gather.listens())
     }
 
     /// An address that authentic checks came from since this was asked before: remote, local, protocol.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::checklist::same;
-use super::config::{Config, MAX_OUTBOX};
+use super::config::{Config, MAX_OUTBOX, MIN_PACING};
 use super::embedding::{Embed, Embedding, LastFlight};
 use super::encode::{Body, MAX_MESSAGE, Outgoing};
 use super::facts::{Fact, Facts};
@@ -23,7 +23,7 @@ use crate::packet::{Ecn, Protocol, Transmit};
 use crate::rng::Rng;
 use crate::stun::Message;
 use crate::time::{Timer, earliest};
-use crate::types::candidate::{Candidate, priority};
+use crate::types::candidate::{Candidate, Foundation, TcpType, priority};
 use crate::types::credentials::Credentials;
 use crate::types::setup::IceRole;
 
@@ -37,6 +37,16 @@ pub(super) struct Local {
     candidate: Candidate,
     /// The candidate's base, which is what it is paired by.
     base: SocketAddr,
+    usage: Usage,
+}
+
+/// What a local candidate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Usage {
+    /// To be paired and signalled.
+    Full,
+    /// Its socket is known, and that is all.
+    Socket,
 }
 
 /// One ICE agent with one component.
@@ -62,6 +72,8 @@ pub(super) struct Local {
 pub struct Agent {
     pub(super) config: Config,
     pub(super) rng: Rng,
+    /// What the numbers of transactions begin with.
+    pub(super) tag: u32,
     pub(super) role: IceRole,
     pub(super) tie_breaker: u64,
     /// A check was sent since the last role switch.
@@ -104,6 +116,8 @@ pub(super) struct Timers {
     pub(super) conclusion: Timer,
     /// What was before a restart goes.
     pub(super) retirement: Timer,
+    /// The backup is checked.
+    pub(super) backup: Timer,
 }
 
 impl Agent {
@@ -111,9 +125,11 @@ impl Agent {
     pub fn new(config: Config, role: IceRole, mut rng: Rng) -> Self {
         let current = Generation::new(GenerationId(0), Credentials::generate(&mut rng));
         let tie_breaker = rng.u64();
+        let tag = rng.u32();
         Agent {
             config,
             rng,
+            tag,
             role,
             tie_breaker,
             may_switch_role: true,
@@ -142,20 +158,53 @@ impl Agent {
     /// Takes a local candidate, whose base the caller has a socket for. Its priority is lowered until it differs
     /// from those of the others (RFC 8445 §5.1.2.1); signal it as [`local_candidate`](Agent::local_candidate)
     /// gives it.
+    ///
+    /// An active TCP candidate stands for any number of streams that leave from its address, and is their local
+    /// address to the agent, port 9 and all; a passive one is the address of a listener (RFC 6544 §5).
     pub fn add_local_candidate(
         &mut self,
         now: Instant,
+        candidate: Candidate,
+    ) -> Result<LocalId, LocalCandidateError> {
+        self.add_local(now, candidate, Usage::Full)
+    }
+
+    /// Takes a local candidate of which nothing but the name is used: it is neither paired nor listed, and what
+    /// arrives at it is dropped. For those who reach servers from its socket, and peers from elsewhere.
+    pub fn add_local_socket(
+        &mut self,
+        now: Instant,
+        candidate: Candidate,
+    ) -> Result<LocalId, LocalCandidateError> {
+        self.add_local(now, candidate, Usage::Socket)
+    }
+
+    fn add_local(
+        &mut self,
+        now: Instant,
         mut candidate: Candidate,
+        usage: Usage,
     ) -> Result<LocalId, LocalCandidateError> {
         let now = self.advance(now);
         let (Some(base), Some(address)) = (candidate.base(), candidate.socket_address()) else {
             return Err(LocalCandidateError::NoBase);
         };
-        let is_same = |local: &Local| local.base == base && local.candidate.socket_address() == Some(address);
+        let protocol = candidate.protocol();
+        let is_same = |local: &Local| {
+            local.base == base
+                && local.candidate.socket_address() == Some(address)
+                && local.candidate.protocol() == protocol
+        };
+        // RFC 6544 §5: simultaneous-open candidates are left alone.
+        let usable = match (protocol, candidate.tcp_type()) {
+            (Protocol::Udp, _) => true,
+            (Protocol::Tcp, Some(TcpType::Active | TcpType::Passive)) => true,
+            _ => false,
+        };
         match () {
             () if self.closed => return Err(LocalCandidateError::Closed),
             () if candidate.component() != 1 => return Err(LocalCandidateError::Component),
-            () if candidate.protocol() != Protocol::Udp => return Err(LocalCandidateError::Protocol),
+            () if !usable => return Err(LocalCandidateError::Protocol),
             () if self.locals.iter().any(is_same) => return Err(LocalCandidateError::Duplicate),
             () if self.locals.len() >= self.config.max_local_candidates => {
                 return Err(LocalCandidateError::TooMany);
@@ -172,16 +221,16 @@ impl Agent {
         }
         let id = LocalId(self.next_local);
         self.next_local += 1;
-        let is_new_base = !self.is_local(base);
-        let end = End { address: base, kind: candidate.kind(), priority: candidate.priority() };
-        let foundation = candidate.foundation();
-        self.locals.push(Local { id, candidate, base });
+        let is_new_base = usage == Usage::Full && !self.is_local(base, protocol);
+        let side = LocalSide::of(&candidate, base);
+        self.locals.push(Local { id, candidate, base, usage });
         // RFC 8445 §6.1.2.4: a reflexive candidate is replaced by its base, which has its pairs already.
         if is_new_base {
             for at in 0..self.current.remotes.len() {
                 let remote = self.current.remotes[at];
-                self.pair(now, end, foundation, remote);
+                self.pair(now, side, remote);
             }
+            self.pair_with_selected(now, side);
         }
         self.kick(now);
         Ok(id)
@@ -192,21 +241,46 @@ impl Agent {
     pub fn remove_local_candidate(&mut self, now: Instant, id: LocalId) -> Result<(), UnknownCandidate> {
         let now = self.advance(now);
         let at = self.locals.iter().position(|local| local.id == id).ok_or(UnknownCandidate)?;
-        let base = self.locals.remove(at).base;
-        if self.is_local(base) {
+        let Local { base, candidate, .. } = self.locals.remove(at);
+        let protocol = candidate.protocol();
+        if self.is_local(base, protocol) {
             return Ok(());
         }
-        self.outbox.retain(|outgoing| outgoing.local != base);
-        self.current.retain_pairs(|pair| pair.local.address != base);
+        self.outbox.retain(|outgoing| outgoing.local != base || outgoing.protocol != protocol);
+        let stays = |pair: &Pair| pair.local.address != base || pair.protocol != protocol;
+        let selected = self.current.selected.and_then(|id| self.current.checklist.pair(id));
+        let last_remote = selected.map(Pair::remote);
+        self.current.retain_pairs(stays);
         if let Some(previous) = &mut self.previous {
-            previous.retain_pairs(|pair| pair.local.address != base);
+            previous.retain_pairs(stays);
         }
-        if self.current.usable_pair().is_none() && self.current.remote.is_some() {
+        self.on_pairs_lost(now, last_remote);
+        Ok(())
+    }
+
+    /// Pairs are gone, for a reason other than silence: data goes over another one, or one is looked for.
+    pub(super) fn on_pairs_lost(&mut self, now: Instant, last_remote: Option<Remote>) {
+        if self.current.usable_pair().is_none() && self.current.remote.is_some() && !self.is_inert() {
             self.timers.patience.arm_if_idle(now + self.config.patience);
+            self.revive(now, last_remote);
         }
         self.reconsider(now);
+        self.consider_nomination(now);
         self.kick(now);
-        Ok(())
+    }
+
+    /// Forms all pairs again that there could be, and checks them: what was of no use once may be the only way
+    /// now. `also` is where the peer was last, in case that signalling never told.
+    pub(super) fn revive(&mut self, now: Instant, also: Option<Remote>) {
+        if self.config.lite || self.is_inert() {
+            return;
+        }
+        let remotes: Vec<Remote> = self.current.remotes.iter().copied().chain(also).collect();
+        for remote in remotes {
+            self.pair_with_locals(now, remote);
+        }
+        self.current.checklist.try_again(now);
+        self.kick(now);
     }
 
     /// Takes the peer's credentials. Connectivity checks and the agent's patience begin (RFC 8863 §4).
@@ -256,7 +330,13 @@ impl Agent {
         let is_stale = matches!((candidate.extension("ufrag"), peer), (Some(a), Some(b)) if a != b);
         let ip = address.ip();
         let unusable = ip.is_unspecified() || ip.is_multicast() || address.port() == 0;
-        if is_stale || unusable || candidate.component() != 1 || candidate.protocol() != Protocol::Udp {
+        // RFC 6544 §6.2: of streams only passive candidates can be connected to.
+        let reachable = match candidate.protocol() {
+            Protocol::Udp => true,
+            Protocol::Tcp => candidate.tcp_type() == Some(TcpType::Passive),
+            _ => false,
+        };
+        if is_stale || unusable || candidate.component() != 1 || !reachable {
             return Ok(RemoteCandidate::Ignored);
         }
         let remote = Remote {
@@ -275,8 +355,8 @@ impl Agent {
         }
         self.current.remotes.push(remote);
         self.adopt(remote);
-        // RFC 8445 §8.1.2: a completed checklist is not extended.
-        if self.current.selected.is_none() {
+        // RFC 8445 §8.1.2 does not extend a completed checklist; whoever may move does.
+        if self.current.selected.is_none() || self.config.moves {
             self.pair_with_locals(now, remote);
             self.conclude_between_lites(now);
         }
@@ -471,9 +551,9 @@ impl Agent {
 
     /// When [`handle_timeout`](Agent::handle_timeout) is to be called; `None`: not at all.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let Timers { pace, triggered, nomination, patience, conclusion, retirement } = &self.timers;
+        let Timers { pace, triggered, nomination, patience, conclusion, retirement, backup } = &self.timers;
         let Consent { next, expiry, .. } = &self.consent;
-        let timers = [pace, triggered, nomination, patience, conclusion, retirement, next, expiry];
+        let timers = [pace, triggered, nomination, patience, conclusion, retirement, backup, next, expiry];
         earliest(timers.map(Timer::deadline))
     }
 
@@ -508,6 +588,9 @@ impl Agent {
         if self.timers.conclusion.expire(now) {
             self.conclude(now);
         }
+        if self.timers.backup.expire(now) {
+            self.warm_backup(now);
+        }
         if self.timers.nomination.expire(now) {
             self.on_nomination_due(now);
         }
@@ -541,12 +624,43 @@ impl Agent {
 
     /// The local candidates, as they are to be signalled.
     pub fn local_candidates(&self) -> impl Iterator<Item = (LocalId, &Candidate)> {
-        self.locals.iter().map(|local| (local.id, &local.candidate))
+        let used = self.locals.iter().filter(|local| local.usage == Usage::Full);
+        used.map(|local| (local.id, &local.candidate))
     }
 
     /// A local candidate; `None` once it was removed.
     pub fn local_candidate(&self, id: LocalId) -> Option<&Candidate> {
         self.locals.iter().find(|local| local.id == id).map(|local| &local.candidate)
+    }
+
+    /// What the number of every transaction begins with (see
+    /// [`TransactionId::tagged`](crate::stun::TransactionId::tagged)).
+    pub fn transaction_tag(&self) -> u32 {
+        self.tag
+    }
+
+    /// The time between two checks.
+    pub(crate) fn pacing(&self) -> std::time::Duration {
+        self.config.pacing.max(MIN_PACING)
+    }
+
+    /// Randomness for who works beside the agent.
+    pub(crate) fn fork_rng(&mut self) -> Rng {
+        self.rng.fork()
+    }
+
+    /// When the last check left: other transactions keep their distance from it (RFC 8445 §14.2).
+    pub fn last_check(&self) -> Option<Instant> {
+        self.last_check
+    }
+
+    /// A transaction of somebody else has just left: the next ordinary check keeps its distance from it.
+    pub fn on_other_transaction(&mut self, now: Instant) {
+        let now = self.advance(now);
+        self.last_ordinary = Some(now);
+        if self.timers.pace.deadline().is_some_and(|at| at < now + self.config.pacing) {
+            self.timers.pace.arm(now + self.config.pacing);
+        }
     }
 
     /// How the agent stands.
@@ -634,32 +748,37 @@ impl Agent {
         self.remote_lite
     }
 
-    /// Whether `address` is the base of a local candidate.
-    pub(super) fn is_local(&self, address: SocketAddr) -> bool {
-        self.locals.iter().any(|local| same(local.base, address))
+    /// Whether `address` is the base of a local candidate that is used.
+    pub(super) fn is_local(&self, address: SocketAddr, protocol: Protocol) -> bool {
+        self.locals.iter().any(|local| local.is_at(address, protocol))
     }
 
     /// The local side of a pair with `base`: the best candidate that has it.
-    pub(super) fn local_end(&self, base: SocketAddr) -> Option<End> {
-        let of_base = self.locals.iter().filter(|local| same(local.base, base));
+    pub(super) fn local_side(&self, base: SocketAddr, protocol: Protocol) -> Option<LocalSide> {
+        let of_base = self.locals.iter().filter(|local| local.is_at(base, protocol));
         let best = of_base.max_by_key(|local| local.candidate.priority())?;
-        let candidate = &best.candidate;
-        Some(End { address: best.base, kind: candidate.kind(), priority: candidate.priority() })
+        Some(LocalSide::of(&best.candidate, best.base))
     }
 
-    /// The priority of the local candidate at `address`, if there is one with `base`.
+    /// The priority of the local UDP candidate at `address`, if there is one with `base`.
     pub(super) fn local_priority(&self, address: SocketAddr, base: SocketAddr) -> Option<u32> {
         let is_it = |local: &&Local| {
-            same(local.base, base) && local.candidate.socket_address().is_some_and(|a| same(a, address))
+            local.is_at(base, Protocol::Udp)
+                && local.candidate.socket_address().is_some_and(|a| same(a, address))
         };
         self.locals.iter().find(is_it).map(|local| local.candidate.priority())
     }
 
     /// What signalling said of the remote candidate at `address`.
     pub(super) fn signalled(&self, address: SocketAddr, protocol: Protocol) -> Option<End> {
-        let is_it = |remote: &&Remote| same(remote.address, address) && remote.protocol == protocol;
-        let remote = self.current.remotes.iter().find(is_it)?;
+        let remote = self.signalled_remote(address, protocol)?;
         Some(End { address, kind: remote.kind, priority: remote.priority })
+    }
+
+    /// The remote candidate at `address` that signalling told of.
+    pub(super) fn signalled_remote(&self, address: SocketAddr, protocol: Protocol) -> Option<Remote> {
+        let is_it = |remote: &&Remote| same(remote.address, address) && remote.protocol == protocol;
+        self.current.remotes.iter().find(is_it).copied()
     }
 
     pub(super) fn generation(&self, id: GenerationId) -> Option<&Generation> {
@@ -691,6 +810,7 @@ impl Agent {
     /// Gives memory back that setting up needed. What a consent check needs is kept.
     pub(super) fn slim(&mut self) {
         self.outbox.shrink_to(2);
+        self.locals.shrink_to_fit();
         self.current.slim();
     }
 
@@ -723,30 +843,37 @@ impl Agent {
     fn pair_with_locals(&mut self, now: Instant, remote: Remote) {
         for at in 0..self.locals.len() {
             let local = &self.locals[at];
-            let first_of_base = !self.locals[..at].iter().any(|other| other.base == local.base);
-            if first_of_base && let Some(end) = self.local_end(local.base) {
+            let (base, protocol) = (local.base, local.candidate.protocol());
+            let first_of_base = !self.locals[..at].iter().any(|other| other.is_at(base, protocol));
+            if first_of_base && let Some(side) = self.local_side(base, protocol) {
                 let foundation = self.locals[at].candidate.foundation();
-                self.pair(now, end, foundation, remote);
+                self.pair(now, LocalSide { foundation, ..side }, remote);
             }
         }
     }
 
+    /// A new base may be the way to where the peer is now, even if signalling never told of that address.
+    fn pair_with_selected(&mut self, now: Instant, side: LocalSide) {
+        let selected = self.current.selected.and_then(|id| self.current.checklist.pair(id));
+        if let Some(remote) = selected.map(Pair::remote).filter(|_| self.config.moves) {
+            self.pair(now, side, remote);
+        }
+    }
+
     /// Forms a pair, if both fit and it is not there already (RFC 8445 §6.1.2.2, §6.1.2.4).
-    fn pair(
-        &mut self,
-        now: Instant,
-        local: End,
-        foundation: crate::types::candidate::Foundation,
-        remote: Remote,
-    ) {
-        let Some(address) = fitting(local.address, remote.address) else { return };
-        if self.current.checklist.find(local.address, address, remote.protocol).is_some() {
+    fn pair(&mut self, now: Instant, local: LocalSide, remote: Remote) {
+        // RFC 6544 §6.2: what listens is not paired; whoever connects to it makes a pair of its own.
+        if local.protocol != remote.protocol || local.tcp_type == Some(TcpType::Passive) {
+            return;
+        }
+        let Some(address) = fitting(local.end.address, remote.address) else { return };
+        if self.current.checklist.find(local.end.address, address, remote.protocol).is_some() {
             return;
         }
         let id = self.new_pair_id();
         let end = End { address, kind: remote.kind, priority: remote.priority };
-        let foundation = PairFoundation::new(foundation, remote.foundation);
-        self.insert(Pair::new(id, local, end, remote.protocol, foundation, now));
+        let foundation = PairFoundation::new(local.foundation, remote.foundation);
+        self.insert(Pair::new(id, local.end, end, remote.protocol, foundation, now));
     }
 
     /// Puts a pair into the checklist. Says whether it is still there.
@@ -765,11 +892,38 @@ impl Agent {
     /// Pairs that were learned from checks take over what signalling says of their remote candidate
     /// (RFC 8838 §11).
     fn adopt(&mut self, remote: Remote) {
-        self.current.checklist.update_remote(remote.address, |pair| {
+        self.current.checklist.update_remote(remote.address, remote.protocol, |pair| {
             pair.remote.kind = remote.kind;
             pair.remote.priority = remote.priority;
         });
         self.current.checklist.sort(self.role);
+    }
+}
+
+impl Local {
+    /// Whether it is used, and has this base.
+    fn is_at(&self, base: SocketAddr, protocol: Protocol) -> bool {
+        self.usage == Usage::Full && same(self.base, base) && self.candidate.protocol() == protocol
+    }
+}
+
+/// What a pair takes over from its local candidate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LocalSide {
+    pub(super) end: End,
+    foundation: Foundation,
+    protocol: Protocol,
+    tcp_type: Option<TcpType>,
+}
+
+impl LocalSide {
+    fn of(candidate: &Candidate, base: SocketAddr) -> Self {
+        LocalSide {
+            end: End { address: base, kind: candidate.kind(), priority: candidate.priority() },
+            foundation: candidate.foundation(),
+            protocol: candidate.protocol(),
+            tcp_type: candidate.tcp_type(),
+        }
     }
 }
 

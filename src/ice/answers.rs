@@ -72,8 +72,7 @@ impl Agent {
         if message.method() != Method::BINDING {
             return Handled::Dropped(DropReason::NotForIce);
         }
-        // Local candidates are UDP ones.
-        if protocol != Protocol::Udp || !self.is_local(local) {
+        if !self.is_local(local, protocol) {
             return Handled::Dropped(DropReason::UnknownLocalAddress);
         }
         match message.class() {
@@ -130,6 +129,7 @@ impl Agent {
         self.answer(request);
         let Some(id) = self.pair_of(now, request, message.priority()) else { return };
         self.on_heard(now, request);
+        self.doubt_selected(now, id);
         if message.use_candidate() {
             self.on_use_candidate(now, id);
         }
@@ -156,7 +156,7 @@ impl Agent {
         if let Some(pair) = checklist.find(request.local, request.source, request.protocol) {
             return Some(pair.id);
         }
-        let local = self.local_end(request.local)?;
+        let local = self.local_side(request.local, request.protocol)?.end;
         let id = self.new_pair_id();
         let remote = End {
             address: request.source,

@@ -32,10 +32,6 @@ impl Checklist {
         self.pairs.iter()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.pairs.len()
-    }
-
     pub(super) fn pair(&self, id: PairId) -> Option<&Pair> {
         self.pairs.iter().find(|pair| pair.id == id)
     }
@@ -99,9 +95,35 @@ impl Checklist {
         }
     }
 
+    /// Gives memory back that setting up needed.
+    pub(super) fn slim(&mut self) {
+        self.pairs.shrink_to_fit();
+    }
+
     /// Changes all pairs with a remote address; priorities may change, so [`sort`](Self::sort) afterwards.
-    pub(super) fn update_remote(&mut self, remote: SocketAddr, change: impl FnMut(&mut Pair)) {
-        self.pairs.iter_mut().filter(|pair| same(pair.remote.address, remote)).for_each(change);
+    pub(super) fn update_remote(
+        &mut self,
+        remote: SocketAddr,
+        protocol: Protocol,
+        change: impl FnMut(&mut Pair),
+    ) {
+        let is_it = |pair: &&mut Pair| same(pair.remote.address, remote) && pair.protocol == protocol;
+        self.pairs.iter_mut().filter(is_it).for_each(change);
+    }
+
+    /// Pairs that failed are checked again.
+    pub(super) fn try_again(&mut self, now: Instant) {
+        for pair in self.pairs.iter_mut().filter(|pair| pair.state == PairState::Failed) {
+            pair.state = PairState::Waiting;
+            pair.checks = 0;
+            pair.last_heard = now;
+        }
+    }
+
+    /// RFC 8445 §8.1.2: with a pair selected, those that have not succeeded are not checked any more. An answer that
+    /// is on its way still counts.
+    pub(super) fn abandon_open(&mut self) {
+        self.pairs.iter_mut().filter(|pair| pair.is_open()).for_each(|pair| pair.state = PairState::Failed);
     }
 
     /// The valid pair with the highest priority.
@@ -192,8 +214,10 @@ fn repeat_after(pair: &Pair, has_valid: bool, pacing: Duration, rto: Duration) -
         // RFC 8489 §6.2.1: the interval doubles.
         doubled(rto, pair.checks.saturating_sub(1))
     } else {
-        // The floor keeps a quickly paced agent from filling a slow path with copies of one check.
-        let first = pacing.max(Duration::from_millis(50));
+        // The floor keeps a quickly paced agent from filling a slow path with copies of one check. A stream loses
+        // nothing, so that there only answers to be waited for.
+        let floor = if pair.protocol == Protocol::Udp { Duration::from_millis(50) } else { MIN_RTO };
+        let first = pacing.max(floor);
         doubled(first, pair.checks.saturating_sub(QUICK)).min(Duration::from_secs(1).max(pacing))
     }
 }

@@ -29,13 +29,9 @@ impl Agent {
 
     /// Whether ordinary checks are sent at all.
     fn checks_go_on(&self) -> bool {
-        // RFC 8445 §8.1.2: with a selected pair the checklist is completed.
-        let completed = self.current.selected.is_some();
+        // RFC 8445 §8.1.2: with a selected pair the checklist is completed, but for those who may move.
+        let completed = self.current.selected.is_some() && !self.config.moves;
         !self.config.lite && !self.is_inert() && !completed && self.current.remote.is_some()
-    }
-
-    fn pacing(&self) -> std::time::Duration {
-        self.config.pacing.max(MIN_PACING)
     }
 
     /// Sends one ordinary check (RFC 8445 §6.1.4.2).
@@ -99,7 +95,7 @@ impl Agent {
 
     /// Sends one check, as a new transaction (RFC 8445 §7.2.4).
     pub(super) fn send_check(&mut self, now: Instant, generation: GenerationId, id: PairId, nominates: bool) {
-        let transaction = TransactionId::generate(&mut self.rng);
+        let transaction = TransactionId::tagged(self.tag, &mut self.rng);
         let (role, tie_breaker) = (self.role, self.tie_breaker);
         let Some(generation) = self.generation_mut(generation) else { return };
         let generation_id = generation.id;
@@ -205,7 +201,9 @@ impl Agent {
             let Some(pair) = generation.checklist.pair_mut(transaction.pair) else { return };
             // RFC 8445 §7.2.5.3.1, §7.2.5.3.2: the valid pair's local candidate is the mapped address. What is
             // relayed stays relayed.
-            if !is_base && pair.local.kind != CandidateKind::Relayed {
+            // The streams of an active candidate leave from other ports than its own.
+            let is_stream = pair.protocol == Protocol::Tcp && base.ip() == mapped.ip();
+            if !is_base && !is_stream && pair.local.kind != CandidateKind::Relayed {
                 pair.local.priority = known.unwrap_or(pair.check_priority());
                 pair.local.kind = match known {
                     Some(_) => CandidateKind::ServerReflexive,

@@ -22,10 +22,17 @@ pub struct Config {
     /// How long a controlling agent with a valid pair waits at the most for a better one, before it nominates.
     /// 1 s; see [`Agent`](super::Agent) for when it nominates earlier.
     pub nomination_wait: Duration,
+    /// Whether checks go on when a pair was selected, for pairs that come later, and whether a controlling agent
+    /// moves to a better one; see [`Agent`](super::Agent). Yes.
+    pub moves: bool,
+    /// Whether the best pair beside the selected one is kept, and checked every 5 s, so that there is a way at once
+    /// when the selected one dies: from another local address, if there is one. No.
+    pub keep_backup: bool,
     /// The mean time between consent checks (RFC 7675 §5.1). 5 s; at least 5 s. Each is randomised by a fifth,
     /// and none follows the last answer sooner than 4 s.
     pub consent_interval: Duration,
-    /// How long consent lasts without an answer (RFC 7675 §5.1). 30 s, which is also the most.
+    /// How long consent lasts without an answer (RFC 7675 §5.1): the time after which a dead path is given up.
+    /// 30 s, which is also the most.
     pub consent_timeout: Duration,
 }
 
@@ -39,6 +46,8 @@ impl Default for Config {
             max_remote_candidates: 64,
             patience: Duration::from_millis(39_500),
             nomination_wait: Duration::from_secs(1),
+            moves: true,
+            keep_backup: false,
             consent_interval: Duration::from_secs(5),
             consent_timeout: Duration::from_secs(30),
         }
@@ -103,6 +112,13 @@ pub(super) const TRANSACTION_LIFETIME: Duration = Duration::from_secs(10);
 pub(super) const CONCLUSION: Duration = Duration::from_secs(3);
 /// Unanswered consent checks in a row after which the connection counts as disconnected. They take 4.5 s.
 pub(super) const DISCONNECTED_AFTER: u32 = 5;
+/// Unanswered consent checks in a row after which the selected pair is doubted: another one that answers is gone
+/// over to. They take about a second.
+pub(super) const DOUBTED_AFTER: u32 = 2;
+/// The least time between two moves to a better pair, and before the first one.
+pub(super) const MOVE_INTERVAL: Duration = Duration::from_secs(5);
+/// The time between two checks of the backup.
+pub(super) const BACKUP_INTERVAL: Duration = Duration::from_secs(5);
 /// The most messages decided on but not yet polled; what is beyond is dropped and counted.
 pub(super) const MAX_OUTBOX: usize = 128;
 /// The most facts about addresses that wait to be polled; the oldest is dropped.

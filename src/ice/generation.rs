@@ -73,6 +73,8 @@ pub(super) struct Generation {
     pub(super) triggered: VecDeque<PairId>,
     /// The nominated pair that data goes over.
     pub(super) selected: Option<PairId>,
+    /// Since when.
+    pub(super) selected_at: Option<Instant>,
     /// The pair that this end is nominating.
     pub(super) nominating: Option<PairId>,
     /// How often it did so.
@@ -94,6 +96,7 @@ impl Generation {
             transactions: Vec::new(),
             triggered: VecDeque::new(),
             selected: None,
+            selected_at: None,
             nominating: None,
             nominations: 0,
             valid_since: None,
@@ -145,6 +148,8 @@ impl Generation {
     /// Gives memory back that setting up needed.
     pub(super) fn slim(&mut self) {
         self.transactions.shrink_to(2);
+        self.remotes.shrink_to_fit();
+        self.checklist.slim();
         self.triggered.shrink_to_fit();
     }
 

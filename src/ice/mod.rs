@@ -210,9 +210,12 @@ pub enum LocalCandidateError {
     /// A component other than 1.
     #[error("only component 1 is in use")]
     Component,
-    /// A transport other than UDP.
-    #[error("only UDP candidates are supported")]
+    /// A transport other than UDP, active TCP and passive TCP.
+    #[error("only UDP candidates and active or passive TCP ones are used")]
     Protocol,
+    /// The caller's own policy does not allow it.
+    #[error("the candidate is filtered out")]
+    Filtered,
     /// The same address and base are there already.
     #[error("the candidate is there already")]
     Duplicate,

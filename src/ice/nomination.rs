@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::ConnectionState;
 use super::agent::Agent;
-use super::config::{CONCLUSION, MIN_RTO};
+use super::config::{BACKUP_INTERVAL, CONCLUSION, MIN_RTO, MOVE_INTERVAL};
 use super::pair::{Pair, PairId, PairState};
 use crate::types::setup::IceRole;
 
@@ -37,7 +37,8 @@ impl Agent {
     /// somebody to restart. The controlled end may be the only one to notice; then it goes over by itself: that
     /// its check was answered there is consent (RFC 7675 §5.1).
     fn consider_another_pair(&mut self, now: Instant) {
-        if self.current.state != ConnectionState::Disconnected {
+        if !self.is_selected_silent() {
+            self.consider_better_pair(now);
             return;
         }
         let Some(id) = self.living_spare(now) else { return };
@@ -48,12 +49,39 @@ impl Agent {
         }
     }
 
+    /// Whether the selected pair is silent for so long that another one that answers is to be preferred.
+    fn is_selected_silent(&self) -> bool {
+        self.current.state == ConnectionState::Disconnected
+            || self.current.selected.is_some() && self.is_doubted()
+    }
+
+    /// The written rule of moving: a controlling agent nominates another pair while the selected one works, when the
+    /// other has succeeded, has a higher pair priority (RFC 8445 §6.1.2.3), and five seconds have passed since the
+    /// last selection.
+    fn consider_better_pair(&mut self, now: Instant) {
+        if !self.config.moves || self.role == IceRole::Controlled || self.current.nominating.is_some() {
+            return;
+        }
+        let Some(better) = self.better_pair() else { return };
+        let due = self.current.selected_at.map_or(now, |at| at + MOVE_INTERVAL);
+        if due > now {
+            self.timers.nomination.arm(due);
+        } else {
+            self.nominate(now, better);
+        }
+    }
+
+    /// The best valid pair, when it is above the selected one.
+    fn better_pair(&self) -> Option<PairId> {
+        let best = self.current.checklist.best_valid()?;
+        let selected = self.current.checklist.pair(self.current.selected?)?;
+        let is_better = best.priority(self.role) > selected.priority(self.role);
+        is_better.then_some(best.id)
+    }
+
     /// When `best` is to be nominated if nothing better comes; `None`: at once.
     fn nomination_due(&self, best: &Pair) -> Option<Instant> {
-        let unsettled = |pair: &Pair| {
-            matches!(pair.state, PairState::Frozen | PairState::Waiting | PairState::InProgress)
-        };
-        let better = self.current.checklist.iter().take_while(|pair| pair.id != best.id).any(unsettled);
+        let better = self.current.checklist.iter().take_while(|pair| pair.id != best.id).any(Pair::is_open);
         // The direct way may still be on its way through signalling.
         let hopes = best.is_relayed() && !self.current.end_of_candidates;
         if !better && !hopes {
@@ -100,6 +128,11 @@ impl Agent {
         /// Tries after which another valid pair has its turn, if there is one.
         const TRIES: u32 = 10;
         match self.current.nominating {
+            // There is nothing to be gained any more by moving there.
+            Some(id) if self.current.checklist.pair(id).is_none() => {
+                self.current.nominating = None;
+                self.consider_nomination(now);
+            }
             Some(id) if self.current.nominations >= TRIES && self.has_other_valid(id) => {
                 // RFC 8445 §7.2.5.3.4: a nomination that fails takes its pair along.
                 self.current.fail(id);
@@ -115,8 +148,9 @@ impl Agent {
         self.current.checklist.iter().any(|pair| pair.is_valid() && pair.id != id)
     }
 
-    /// A valid pair was nominated, by either end. It is selected unless a better one was (RFC 8445 §8.1.1:
-    /// of several, the one with the highest priority) and still lives.
+    /// A valid pair was nominated, by either end. Of several nominations within three seconds the one of the pair
+    /// with the highest priority counts, if it still lives (RFC 8445 §8.1.1), as of a peer that nominates whatever
+    /// works; a later one is a move, and counts for itself.
     pub(super) fn on_nominated(&mut self, now: Instant, id: PairId) {
         if self.current.nominating == Some(id) {
             self.current.nominating = None;
@@ -127,19 +161,26 @@ impl Agent {
         pair.nominated = true;
         let priority = pair.priority(role);
         let former = self.current.selected.and_then(|former| self.current.checklist.pair(former));
+        let is_settled = role == IceRole::Controlled
+            && self.current.selected_at.is_some_and(|at| now.saturating_duration_since(at) >= CONCLUSION);
         let keeps = former.is_some_and(|former| {
             former.is_valid()
                 && former.priority(role) >= priority
-                && self.current.state != ConnectionState::Disconnected
+                && !is_settled
+                && !self.is_selected_silent()
         });
         if keeps || former.is_some_and(|former| former.id == id) {
             return;
         }
         self.current.selected = Some(id);
+        self.current.selected_at = Some(now);
         self.current.nominating = None;
         self.timers.nomination.cancel();
         self.timers.patience.cancel();
-        self.timers.pace.cancel();
+        self.current.checklist.abandon_open();
+        if !self.config.moves {
+            self.timers.pace.cancel();
+        }
         self.timers.conclusion.arm(now + CONCLUSION);
         if self.previous.is_some() {
             self.timers.retirement.arm_if_idle(now + CONCLUSION);
@@ -148,15 +189,50 @@ impl Agent {
     }
 
     /// RFC 8445 §8.3.1: some seconds after a pair was selected the others go. One that the peer still uses stays
-    /// as long as it does.
+    /// as long as it does, and so do one that is moved to, those that came later and are being checked, and the backup.
     pub(super) fn conclude(&mut self, now: Instant) {
         let Some(selected) = self.current.selected else { return };
         let is_recent = |pair: &Pair| now.saturating_duration_since(pair.last_heard) < CONCLUSION;
-        self.current.retain_pairs(|pair| pair.id == selected || is_recent(pair));
+        let kept = [
+            Some(selected),
+            self.current.nominating,
+            self.better_pair().filter(|_| self.config.moves && self.role == IceRole::Controlling),
+            self.backup(now),
+        ];
+        let since = self.current.selected_at.filter(|_| self.config.moves);
+        self.current.retain_pairs(|pair| {
+            kept.contains(&Some(pair.id))
+                || is_recent(pair)
+                || since.is_some_and(|since| pair.is_hopeful(now, since))
+        });
         self.slim();
-        if self.current.checklist.len() > 1 {
+        if self.current.checklist.iter().any(|pair| !kept.contains(&Some(pair.id))) {
             self.timers.conclusion.arm(now + CONCLUSION);
         }
+        if kept[3].is_some() {
+            self.timers.backup.arm_if_idle(now + BACKUP_INTERVAL);
+        }
+    }
+
+    /// The pair that is kept beside the selected one: the best that answered of late, from another local address
+    /// before one from the same.
+    fn backup(&self, now: Instant) -> Option<PairId> {
+        let selected = self.current.selected.filter(|_| self.config.keep_backup)?;
+        let local = self.current.checklist.pair(selected)?.local.address;
+        let answered = |pair: &&Pair| {
+            let limit = self.config.consent_timeout;
+            let lately = pair.last_response.is_some_and(|at| now.saturating_duration_since(at) < limit);
+            pair.id != selected && pair.is_valid() && lately
+        };
+        let spares = || self.current.checklist.iter().filter(answered);
+        spares().find(|pair| pair.local.address != local).or_else(|| spares().next()).map(|pair| pair.id)
+    }
+
+    /// Checks the backup.
+    pub(super) fn warm_backup(&mut self, now: Instant) {
+        let Some(id) = self.backup(now) else { return };
+        self.send_check(now, self.current.id, id, false);
+        self.timers.backup.arm(now + BACKUP_INTERVAL);
     }
 
     /// Two lite agents check nothing: the best pair is the one (RFC 8445 §8.2).

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::generation::Remote;
 use crate::packet::Protocol;
-use crate::types::candidate::{CandidateKind, Foundation};
+use crate::types::candidate::{CandidateKind, Foundation, type_preference};
 use crate::types::setup::IceRole;
 
 /// Names a pair of one agent for as long as the agent lives; never reused.
@@ -175,7 +176,34 @@ impl Pair {
     /// The PRIORITY of a check: what the local candidate would be worth as a peer-reflexive one
     /// (RFC 8445 §7.1.1).
     pub(super) fn check_priority(&self) -> u32 {
-        u32::from(CandidateKind::PeerReflexive.preference()) << 24 | self.local.priority & 0x00ff_ffff
+        let preference = type_preference(CandidateKind::PeerReflexive, self.protocol);
+        u32::from(preference) << 24 | self.local.priority & 0x00ff_ffff
+    }
+
+    /// The remote side as a candidate, whether or not signalling told of it.
+    pub(super) fn remote(&self) -> Remote {
+        Remote {
+            address: self.remote.address,
+            kind: self.remote.kind,
+            protocol: self.protocol,
+            priority: self.remote.priority,
+            // Nothing is known of it that would hold others back.
+            foundation: Foundation::default(),
+        }
+    }
+
+    /// Whether it came after `since`, from signalling or a new local candidate, and is being checked still.
+    pub(super) fn is_hopeful(&self, now: Instant, since: Instant) -> bool {
+        /// Seven checks at doubling intervals take so long.
+        const PATIENCE: Duration = Duration::from_secs(32);
+        // As long as nothing was heard, that time is when the pair was formed.
+        let is_new = self.last_heard > since && now.saturating_duration_since(self.last_heard) < PATIENCE;
+        self.is_open() && is_new && self.remote.kind != CandidateKind::PeerReflexive
+    }
+
+    /// Whether it may still become valid.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, PairState::Frozen | PairState::Waiting | PairState::InProgress)
     }
 }
 

@@ -1,12 +1,15 @@
 //! Where data goes, and whether the peer still wants it (RFC 7675, RFC 8445 §12).
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::agent::Agent;
-use super::config::{DISCONNECTED_AFTER, MAX_CONSENT_RTO, MIN_RTO};
+use super::checklist::same;
+use super::config::{DISCONNECTED_AFTER, DOUBTED_AFTER, MAX_CONSENT_RTO, MIN_RTO};
 use super::generation::GenerationId;
 use super::pair::{Pair, PairId};
 use super::{ConnectionState, Path};
+use crate::packet::Protocol;
 use crate::time::Timer;
 
 /// Consent to send on the path in use.
@@ -16,6 +19,8 @@ pub(super) struct Consent {
     pub(super) of: Option<(GenerationId, PairId)>,
     /// Checks sent since the last answer.
     unanswered: u32,
+    /// When the last one was.
+    asked: Option<Instant>,
     /// The next check.
     pub(super) next: Timer,
     /// The end of consent, unless it is renewed.
@@ -120,9 +125,63 @@ impl Agent {
         let wait = if self.consent.unanswered == 0 { rto } else { (rto * 2).min(longest) };
         self.consent.unanswered += 1;
         self.consent.next.arm(now + wait);
+        self.consent.asked = Some(now);
         self.send_check(now, generation, id, false);
+        if self.consent.unanswered == DOUBTED_AFTER {
+            self.warm_backup(now);
+        }
+        let was = self.current.state;
         self.update_state();
+        if self.config.moves
+            && was != self.current.state
+            && self.current.state == ConnectionState::Disconnected
+        {
+            // Whatever else there is may work where the selected pair does not.
+            self.revive(now, None);
+        }
         self.consider_nomination(now);
+    }
+
+    /// Whether consent checks of the path are not answered at the moment. The last one may still be.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.config.moves
+            && self.consent.unanswered > DOUBTED_AFTER
+            && self.consent.of.is_some_and(|(generation, _)| generation == self.current.id)
+    }
+
+    /// The peer checks another pair than the selected one: it may have lost that one, which a consent check tells.
+    pub(super) fn doubt_selected(&mut self, now: Instant, checked: PairId) {
+        let selected = self.current.selected.and_then(|id| self.current.checklist.pair(id));
+        let Some(selected) = selected.filter(|pair| pair.id != checked) else { return };
+        let is_quiet = now.saturating_duration_since(selected.last_heard) > MAX_CONSENT_RTO;
+        let asked = self.consent.asked.is_some_and(|at| now.saturating_duration_since(at) < MAX_CONSENT_RTO);
+        if self.config.moves && !self.config.lite && is_quiet && !asked {
+            self.consent.next.arm_no_later_than(now);
+        }
+    }
+
+    /// The stream of a pair has ended.
+    pub fn on_stream_lost(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr) {
+        let now = self.advance(now);
+        if self.is_inert() {
+            return;
+        }
+        let is_it = |pair: &Pair| {
+            pair.protocol == Protocol::Tcp
+                && same(pair.local.address, local)
+                && same(pair.remote.address, remote)
+        };
+        if let Some(previous) = &mut self.previous {
+            previous.retain_pairs(|pair| !is_it(pair));
+        }
+        let Some(id) = self.current.checklist.iter().find(|pair| is_it(pair)).map(|pair| pair.id) else {
+            return;
+        };
+        let was_selected = self.current.selected == Some(id);
+        self.current.retain_pairs(|pair| pair.id != id);
+        // What was in use is worth another stream; what never worked is not.
+        let remote = was_selected.then(|| self.signalled_remote(remote, Protocol::Tcp)).flatten();
+        self.on_pairs_lost(now, remote);
     }
 
     /// An authentic answer came over a pair; for a lite agent, a request.
@@ -152,10 +211,20 @@ impl Agent {
         }
         let was_selected = self.current.selected == Some(id);
         self.current.fail(id);
-        if was_selected || self.current.usable_pair().is_none() {
+        // What did not answer either for so long is no way out.
+        let timeout = self.config.consent_timeout;
+        let silent = |pair: &Pair| {
+            let heard = pair.last_response.unwrap_or(pair.last_heard);
+            pair.is_valid() && now.saturating_duration_since(heard) >= timeout
+        };
+        let dead: Vec<PairId> =
+            self.current.checklist.iter().filter(|pair| silent(pair)).map(|pair| pair.id).collect();
+        dead.into_iter().for_each(|id| self.current.fail(id));
+        if was_selected && !self.config.moves || self.current.usable_pair().is_none() {
             self.fail();
         } else {
             self.reconsider(now);
+            self.consider_nomination(now);
         }
     }
 }

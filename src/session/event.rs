@@ -22,14 +22,14 @@ pub enum Event {
     Path(PathInfo),
     /// A local candidate was found that the caller did not add itself: a reflexive or relayed one, or a name that
     /// hides an address. Signal it, if the description that lists it has left already.
-    LocalCandidate(Candidate),
+    LocalCandidate(Box<Candidate>),
     /// A local candidate is gone: its allocation was lost, or its NAT has changed its mind. The peer finds that out
     /// by itself.
-    LocalCandidateGone(Candidate),
+    LocalCandidateGone(Box<Candidate>),
     /// Gathering began, or is done.
     GatheringState(GatheringState),
     /// A server did not yield what it was asked for; others may.
-    IceServerFailed(IceServerFailure),
+    IceServerFailed(Box<IceServerFailure>),
     /// A channel may be used: the peer opened it, or one of ours is ready. Ask
     /// [`Rtc::channel`](crate::Rtc::channel) for its label and the rest.
     ChannelOpen(ChannelId),
@@ -122,7 +122,7 @@ pub enum ConnectionState {
     Connected,
     /// The path does not answer; it may again.
     Disconnected,
-    /// No path works, and none is being looked for. [`Rtc::restart_ice`](crate::Rtc::restart_ice) and a new
+    /// No path works any more, and none is being looked for. [`Rtc::restart_ice`](crate::Rtc::restart_ice) and a new
     /// exchange of descriptions lead out of it; without one the connection closes after
     /// [`RtcConfig::restart_patience`](crate::RtcConfig::restart_patience).
     Failed,

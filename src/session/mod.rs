@@ -15,7 +15,7 @@ pub(crate) mod transport;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::buffer::Pool;
 use crate::dtls;
@@ -23,7 +23,7 @@ use crate::ice::{self, Embed};
 use crate::packet::{Datagram, Ecn, Protocol};
 use crate::rng::Rng;
 use crate::sctp::{self, Association};
-use crate::time::earliest;
+use crate::time::{Timer, earliest};
 use crate::types::fingerprint::Fingerprint;
 use crate::types::setup::DtlsRole;
 
@@ -54,6 +54,7 @@ pub(crate) struct Limits {
     pub(crate) tap_bytes: usize,
     /// Whether the handshake may travel in connectivity checks.
     pub(crate) sped: bool,
+    pub(crate) restart_patience: Duration,
 }
 
 /// One connection below its public face.
@@ -77,6 +78,8 @@ pub(crate) struct Session {
     pub(crate) reading: Reading,
     /// How the association comes up.
     start: Start,
+    /// When a connection whose ICE has failed ends, unless ICE starts anew.
+    failed: Timer,
     limits: Limits,
 }
 
@@ -118,6 +121,7 @@ impl Session {
             tap: Tap::new(limits.tap_bytes),
             reading: Reading::On,
             start: Start::NoData,
+            failed: Timer::new(),
             limits,
         }
     }
@@ -176,15 +180,15 @@ impl Session {
             tracing::debug!(%error, "remote credentials not taken");
         }
         for candidate in &remote.candidates {
-            if let Err(error) = ice.add_remote_candidate(now, candidate) {
+            if let Err(error) = self.take_remote_candidate(candidate) {
                 tracing::debug!(%error, "remote candidate left out");
             }
         }
         if remote.end_of_candidates {
-            ice.end_of_remote_candidates(now);
+            self.transport.ice.end_of_remote_candidates(now);
         }
         // What the candidates made due leaves now.
-        ice.handle_timeout(now);
+        self.transport.ice.handle_timeout(now);
         self.settle();
     }
 
@@ -227,6 +231,17 @@ impl Session {
     fn handle_single(&mut self, datagram: Datagram) {
         self.transport.datagrams_received += 1;
         self.transport.bytes_received += datagram.contents.len() as u64;
+        let inside = match &mut self.transport.gather {
+            None => Some(datagram),
+            Some(gather) => gather.handle_datagram(self.now, datagram),
+        };
+        if let Some(datagram) = inside {
+            self.handle_datagram_inside(datagram);
+        }
+    }
+
+    /// A datagram of the peer, without what relays and streams put around it.
+    fn handle_datagram_inside(&mut self, datagram: Datagram) {
         match demux::classify(&datagram.contents) {
             Kind::Stun => self.handle_stun(&datagram),
             Kind::Dtls => self.handle_dtls(datagram),
@@ -321,10 +336,14 @@ impl Session {
     fn run_timers(&mut self) {
         self.transport.handle_timeout(self.now);
         self.association.handle_timeout(self.now);
+        if self.failed.expire(self.now) {
+            self.end(CloseReason::IceFailed);
+        }
     }
 
     /// Takes what the machines found out, each fact once, from the bottom up.
     fn settle(&mut self) {
+        self.settle_gathering();
         while let Some(fact) = self.transport.ice.poll_fact() {
             self.on_ice(fact);
         }
@@ -345,23 +364,52 @@ impl Session {
             ice::Fact::PairValid(_) => self.transport.on_path(self.now),
             ice::Fact::PathChanged(Some(path)) => {
                 self.transport.on_path(self.now);
+                if let Some(gather) = &mut self.transport.gather {
+                    gather.on_path(self.now, Some(&path));
+                }
+                if self.transport.is_secured() {
+                    self.association.set_mtu(self.transport.application_size());
+                }
                 // Only the last of several changes between two polls is of use.
                 self.events.retain(|event| !matches!(event, Event::Path(_)));
                 self.events.push_back(Event::Path(PathInfo::from(&path)));
             }
-            ice::Fact::StateChanged(state) => self.on_ice_state(state),
-            ice::Fact::Authenticated { source, local, protocol }
-                if self.authenticated.len() < MAX_AUTHENTICATED =>
-            {
-                self.authenticated.push((source, local, protocol));
+            ice::Fact::PathChanged(None) => {
+                if let Some(gather) = &mut self.transport.gather {
+                    gather.on_path(self.now, None);
+                }
             }
-            _ => {}
+            ice::Fact::StateChanged(state) => self.on_ice_state(state),
+            ice::Fact::Authenticated { source, local, protocol } => {
+                // Who is not signalled, but was heard through one relay, is let through all.
+                self.note_path(source, local, protocol);
+            }
+            ice::Fact::RoleChanged(_) => {}
+        }
+    }
+
+    /// What comes this way is for this connection.
+    fn note_path(&mut self, remote: SocketAddr, local: SocketAddr, protocol: Protocol) {
+        if self.authenticated.len() < MAX_AUTHENTICATED {
+            self.authenticated.push((remote, local, protocol));
         }
     }
 
     fn on_ice_state(&mut self, state: ice::ConnectionState) {
+        if !matches!(state, ice::ConnectionState::New | ice::ConnectionState::Failed) {
+            self.failed.cancel();
+        }
         match state {
-            ice::ConnectionState::Failed => self.end(CloseReason::IceFailed),
+            // What was never up has nothing to come back to.
+            ice::ConnectionState::Failed
+                if !self.transport.is_secured() || self.limits.restart_patience.is_zero() =>
+            {
+                self.end(CloseReason::IceFailed);
+            }
+            ice::ConnectionState::Failed => {
+                self.failed.arm(self.now + self.limits.restart_patience);
+                self.set_state(ConnectionState::Failed);
+            }
             ice::ConnectionState::Disconnected => self.set_state(ConnectionState::Disconnected),
             ice::ConnectionState::Connected | ice::ConnectionState::Completed
                 if self.transport.is_secured() =>
@@ -481,17 +529,21 @@ impl Session {
             return Some(outbound);
         }
         if let Some(media) = self.media.as_mut().filter(|media| media.has_output() && self.life == Life::Live)
-            && let Some(transmit) = self.transport.poll_media(media, now, self.limits.max_segments)
+            && let Some(outbound) = self.transport.poll_media(media, now, self.limits.max_segments)
         {
-            return Some(Outbound::Transmit(transmit));
+            return Some(outbound);
         }
         let Session { association, tap, .. } = self;
-        self.transport.poll_application(self.limits.max_segments, |out| {
+        let outbound = self.transport.poll_application(self.limits.max_segments, |out| {
             let start = out.len();
             let is_written = association.poll_packet(now, out);
             tap.record(now, Direction::Sent, out.get(start..).unwrap_or_default());
             is_written
-        })
+        });
+        if outbound.is_none() && self.life == Life::Leaving {
+            return self.transport.poll_farewell();
+        }
+        outbound
     }
 
     /// The state of the connection as a whole.
@@ -543,6 +595,7 @@ impl Session {
             return None;
         }
         let media = self.media.as_ref().and_then(|media| media.next_timeout());
-        earliest([self.transport.next_timeout(), self.association.next_timeout(), media])
+        let (transport, association) = (self.transport.next_timeout(), self.association.next_timeout());
+        earliest([transport, association, media, self.failed.deadline()])
     }
 }

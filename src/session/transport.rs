@@ -14,8 +14,10 @@ use crate::dtls;
 use crate::ice::{self, LastFlight, SourceState};
 use crate::packet::{Datagram, Ecn, Protocol, StreamOutput, Transmit};
 use crate::rng::Rng;
+use crate::session::gather::{Gatherer, Way as Route};
 use crate::session::media::Media;
 use crate::time::earliest;
+use crate::turn;
 use crate::types::candidate::CandidateKind;
 use crate::types::fingerprint::Fingerprint;
 use crate::types::setup::DtlsRole;
@@ -83,6 +85,8 @@ pub(crate) struct Transport {
     /// `None` until the DTLS role is settled.
     dtls: Option<dtls::Connection>,
     role: Option<DtlsRole>,
+    /// Servers, streams and names; most connections have none.
+    pub(crate) gather: Option<Box<Gatherer>>,
     pub(crate) pool: Pool,
     pub(crate) dropped: DroppedDatagrams,
     pub(crate) bytes_sent: u64,
@@ -90,11 +94,14 @@ pub(crate) struct Transport {
     pub(crate) datagrams_sent: u64,
     pub(crate) datagrams_received: u64,
     /// A sealed packet that was longer than the run that it was to end.
-    held: Option<BytesMut>,
+    held: Option<(Route, BytesMut)>,
     /// The largest UDP payload that is sent.
     datagram_size: usize,
     way: Way,
 }
+
+/// The most that a relay puts around a packet.
+const RELAY_OVERHEAD: usize = turn::Overhead::MAX.head + turn::Overhead::MAX.tail;
 
 /// How the handshake travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +120,7 @@ impl Transport {
             ice,
             dtls: None,
             role: None,
+            gather: None,
             pool: Pool::new(),
             dropped: DroppedDatagrams::default(),
             bytes_sent: 0,
@@ -204,7 +212,9 @@ impl Transport {
         if !dtls.has_pending_datagram() {
             return;
         }
-        let size = self.datagram_size.saturating_sub(overhead);
+        // Checks go every way at once, relayed ones too.
+        let relay = if self.gather.is_some() { RELAY_OVERHEAD } else { 0 };
+        let size = self.datagram_size.saturating_sub(overhead + relay);
         let mut flight = Vec::new();
         while let Some(datagram) = dtls.poll_datagram(&mut self.pool, size) {
             flight.push(Bytes::copy_from_slice(&datagram));
@@ -271,7 +281,14 @@ impl Transport {
     /// What a datagram has room for inside its DTLS record.
     pub(crate) fn application_size(&self) -> usize {
         let overhead = self.dtls.as_ref().map_or(0, |dtls| dtls.overhead().head + dtls.overhead().tail);
-        self.datagram_size - overhead
+        self.inner_size() - overhead
+    }
+
+    /// What a datagram has room for on its way to the peer: a relay takes some of it.
+    fn inner_size(&self) -> usize {
+        let is_relayed = self.ice.send_path().is_some_and(|path| path.local_kind == CandidateKind::Relayed);
+        let relay = if is_relayed { RELAY_OVERHEAD } else { 0 };
+        self.datagram_size - relay
     }
 
     /// The connection is over: DTLS says so to the peer, ICE stays to carry that.
@@ -284,6 +301,7 @@ impl Transport {
     /// Everything was said: nothing is sent, and memory is given back.
     pub(crate) fn shut(&mut self) {
         self.ice.close();
+        self.gather = None;
         self.dtls = None;
         self.pool = Pool::new();
         self.held = None;
@@ -291,6 +309,14 @@ impl Transport {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.ice.handle_timeout(now);
+        if let Some(gather) = &mut self.gather {
+            // RFC 8445 §14: all transactions share one pace.
+            gather.yield_to(now, self.ice.last_check());
+            gather.handle_timeout(now);
+            if gather.take_begun() {
+                self.ice.on_other_transaction(now);
+            }
+        }
         // While the handshake is carried in checks their timer is its timer, too.
         if let Some(dtls) = self.dtls.as_mut().filter(|_| self.way != Way::Carried) {
             dtls.handle_timeout(now);
@@ -300,19 +326,51 @@ impl Transport {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let dtls = self.dtls.as_ref().filter(|_| self.way != Way::Carried);
-        earliest([self.ice.next_timeout(), dtls.and_then(dtls::Connection::next_timeout)])
+        let gather = self.gather.as_ref().and_then(|gather| gather.next_timeout());
+        earliest([self.ice.next_timeout(), dtls.and_then(dtls::Connection::next_timeout), gather])
     }
 
     /// The next connectivity check or handshake datagram.
     pub(crate) fn poll_transmit(&mut self) -> Option<Outbound> {
-        let transmit = match self.ice.poll_transmit(&mut self.pool) {
-            Some(transmit) => transmit,
-            None => self.poll_dtls()?,
+        loop {
+            let transmit = match self.ice.poll_transmit(&mut self.pool) {
+                Some(transmit) => transmit,
+                None => match self.poll_dtls() {
+                    Some(transmit) => transmit,
+                    None => return self.poll_gather(),
+                },
+            };
+            // One that cannot leave now is lost, and the next one's turn has come.
+            if let Some(outbound) = self.carried(transmit) {
+                return Some(outbound);
+            }
+        }
+    }
+
+    fn poll_gather(&mut self) -> Option<Outbound> {
+        let outbound = self.gather.as_mut()?.poll_transmit(&mut self.pool)?;
+        self.count_sent(&outbound);
+        Some(outbound)
+    }
+
+    /// What servers are told when everything else was said: allocations are given back.
+    pub(crate) fn poll_farewell(&mut self) -> Option<Outbound> {
+        self.gather.as_mut()?.close();
+        self.poll_gather()
+    }
+
+    /// A packet without room around it goes out, whichever way.
+    fn carried(&mut self, transmit: Transmit) -> Option<Outbound> {
+        let outbound = match &mut self.gather {
+            None => Outbound::Transmit(transmit),
+            Some(gather) => gather.carry(transmit, &mut self.pool)?,
         };
-        Some(self.outbound(transmit))
+        self.count_sent(&outbound);
+        Some(outbound)
     }
 
     fn poll_dtls(&mut self) -> Option<Transmit> {
+        let size = self.inner_size();
         let dtls = self.dtls.as_mut()?;
         let path = self.ice.handshake_path()?;
         let contents = match self.ice.poll_plain_flight() {
@@ -321,7 +379,7 @@ impl Transport {
                 tail.extend_from_slice(&datagram);
                 tail.split()
             }
-            None => dtls.poll_datagram(&mut self.pool, self.datagram_size)?,
+            None => dtls.poll_datagram(&mut self.pool, size)?,
         };
         Some(plain(path.local, path.remote, path.protocol, contents))
     }
@@ -332,14 +390,18 @@ impl Transport {
         media: &mut Media,
         now: Instant,
         max_segments: usize,
-    ) -> Option<Transmit> {
+    ) -> Option<Outbound> {
         let path = self.ice.send_path()?;
         let (local, remote, protocol) = (path.local, path.remote, path.protocol);
-        let run = media.poll_transmit(now, &mut self.pool, max_segments)?;
-        let mut transmit = plain(local, remote, protocol, run.contents);
-        transmit.segment_size = run.segment_size;
-        self.count_sent(&transmit);
-        Some(transmit)
+        // What cannot leave now is lost, and the next one's turn has come.
+        while let Some(run) = media.poll_transmit(now, &mut self.pool, max_segments) {
+            let mut transmit = plain(local, remote, protocol, run.contents);
+            transmit.segment_size = run.segment_size;
+            if let Some(outbound) = self.carried(transmit) {
+                return Some(outbound);
+            }
+        }
+        None
     }
 
     /// Seals what `write` appends, again and again until it appends nothing or `max_segments` are written: equal
@@ -353,23 +415,36 @@ impl Transport {
         mut write: impl FnMut(&mut BytesMut) -> bool,
     ) -> Option<Outbound> {
         let dtls = self.dtls.as_mut().filter(|dtls| dtls.can_send())?;
-        let path = self.ice.send_path()?;
-        if let Some(contents) = self.held.take() {
-            let transmit = plain(path.local, path.remote, path.protocol, contents);
-            return Some(self.outbound(transmit));
+        let path = *self.ice.send_path()?;
+        let (way, room) = match &self.gather {
+            Some(gather) => {
+                let way = gather.way(path.local, path.remote, path.protocol)?;
+                (way, gather.room(way, path.remote))
+            }
+            None => (Route::Direct, (0, 0)),
+        };
+        if let Some((held, contents)) = self.held.take()
+            && held == way
+        {
+            return self.outbound(way, plain(path.local, path.remote, path.protocol, contents));
         }
         let overhead = dtls.overhead();
-        let tail = self.pool.tail(self.datagram_size * max_segments);
+        let tail = self.pool.tail((self.datagram_size + room.0 + room.1) * max_segments);
         let mut first = None;
         let mut run = 0;
         for _ in 0..max_segments {
             let start = tail.len();
-            tail.resize(start + overhead.head, 0);
+            tail.resize(start + room.0 + overhead.head, 0);
             if !write(tail) {
                 tail.truncate(start);
                 break;
             }
-            if dtls.seal_in_place(tail, start).is_err() {
+            let is_sealed = dtls.seal_in_place(tail, start + room.0).is_ok();
+            let enclosed = match &mut self.gather {
+                Some(gather) if is_sealed => gather.enclose(way, path.remote, tail, start),
+                _ => is_sealed,
+            };
+            if !enclosed {
                 tail.truncate(start);
                 break;
             }
@@ -384,21 +459,33 @@ impl Transport {
         }
         let segment_size = first?;
         let contents = tail.split_to(run);
-        self.held = (!tail.is_empty()).then(|| tail.split());
+        self.held = (!tail.is_empty()).then(|| (way, tail.split()));
         let mut transmit = plain(path.local, path.remote, path.protocol, contents);
         if transmit.contents.len() > segment_size {
             transmit.segment_size = Some(segment_size);
         }
-        Some(self.outbound(transmit))
+        self.outbound(way, transmit)
     }
 
-    /// What is ready for its path goes out.
-    fn outbound(&mut self, transmit: Transmit) -> Outbound {
-        self.count_sent(&transmit);
-        Outbound::Transmit(transmit)
+    /// What is enclosed for its way goes out.
+    fn outbound(&mut self, way: Route, transmit: Transmit) -> Option<Outbound> {
+        let outbound = match &self.gather {
+            Some(gather) => gather.send(way, transmit)?,
+            None => Outbound::Transmit(transmit),
+        };
+        self.count_sent(&outbound);
+        Some(outbound)
     }
 
-    fn count_sent(&mut self, transmit: &Transmit) {
+    fn count_sent(&mut self, outbound: &Outbound) {
+        let transmit = match outbound {
+            Outbound::Transmit(transmit) => transmit,
+            Outbound::Stream(StreamOutput::Write { contents, .. }) => {
+                self.bytes_sent += contents.len() as u64;
+                return;
+            }
+            Outbound::Stream(_) => return,
+        };
         self.bytes_sent += transmit.contents.len() as u64;
         self.datagrams_sent += match transmit.segment_size {
             Some(size) => transmit.contents.len().div_ceil(size) as u64,

@@ -93,6 +93,22 @@ impl TransactionId {
     pub fn generate(rng: &mut Rng) -> Self {
         TransactionId(rng.array())
     }
+
+    /// A fresh one whose first four bytes are `tag`: whoever shares a socket among many finds by it whose answer an
+    /// answer is. The other 64 bits are random.
+    pub fn tagged(tag: u32, rng: &mut Rng) -> Self {
+        let mut id: [u8; 12] = rng.array();
+        if let Some(head) = id.first_chunk_mut() {
+            *head = tag.to_be_bytes();
+        }
+        TransactionId(id)
+    }
+
+    /// The first four bytes.
+    pub fn tag(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
 }
 
 /// Why a message is not authentic.

@@ -61,6 +61,8 @@ impl Overhead {
 pub struct Client {
     config: Config,
     rng: Rng,
+    /// What the numbers of transactions begin with.
+    tag: Option<u32>,
     local: SocketAddr,
     /// Where the client was sent to, and from where: the last one is in use.
     servers: Vec<SocketAddr>,
@@ -128,6 +130,7 @@ impl Client {
             peers: Peers::new(config.max_peers, config.max_channels),
             config,
             rng,
+            tag: None,
             local,
             state: State::Idle,
             login: None,
@@ -145,6 +148,11 @@ impl Client {
     }
 
     // ----- commands -----
+
+    /// Lets the number of every transaction begin with these four bytes (see [`TransactionId::tagged`]).
+    pub fn set_transaction_tag(&mut self, tag: u32) {
+        self.tag = Some(tag);
+    }
 
     /// Asks for the allocation. Once; later calls do nothing.
     pub fn start(&mut self, now: Instant) {
@@ -484,7 +492,10 @@ impl Client {
 
     /// Writes a request and lets it leave.
     fn request(&mut self, now: Instant, request: Request, stale: u32) {
-        let id = TransactionId::generate(&mut self.rng);
+        let id = match self.tag {
+            Some(tag) => TransactionId::tagged(tag, &mut self.rng),
+            None => TransactionId::generate(&mut self.rng),
+        };
         let mut message = BytesMut::new();
         let mut builder = Builder::new(&mut message, Class::Request, request.method(), id);
         write_request(&mut builder, &request, &self.config);
@@ -822,7 +833,9 @@ impl Client {
     fn on_not_allocated(&mut self, now: Instant, code: u16) {
         match &mut self.state {
             // What is in the way may be our own, from before a crash or a lost answer.
-            State::Allocating { cleared } if code == 437 && !*cleared && self.login.is_some() => {
+            State::Allocating { cleared }
+                if code == 437 && self.config.reclaim && !*cleared && self.login.is_some() =>
+            {
                 *cleared = true;
                 self.request(now, Request::Delete { then_allocate: true }, 0);
             }

@@ -111,6 +111,9 @@ pub struct Config {
     pub max_channels: usize,
     /// Times that ALTERNATE-SERVER is followed (RFC 8489 §10). Default 3.
     pub max_redirects: usize,
+    /// Whether an allocation that is in the way (437) is given back, since it may be a leftover of this client's. Not
+    /// where others use the same local address. Default yes.
+    pub reclaim: bool,
     /// Times in a row that a lost allocation is made again; one that lived for a minute starts the count anew.
     /// Default 5.
     pub max_remakes: u32,
@@ -131,6 +134,7 @@ impl Config {
             max_peers: 128,
             max_channels: 64,
             max_redirects: 3,
+            reclaim: true,
             max_remakes: 5,
         }
     }

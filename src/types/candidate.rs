@@ -175,6 +175,15 @@ impl Foundation {
     }
 }
 
+impl Default for Foundation {
+    /// That of a candidate of which nobody said anything: `0`.
+    fn default() -> Self {
+        let mut bytes = [0; 32];
+        bytes[0] = b'0';
+        Foundation { len: 1, bytes }
+    }
+}
+
 impl fmt::Display for Foundation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -284,9 +293,12 @@ impl Candidate {
         candidate.protocol = Protocol::Tcp;
         candidate.tcp_type = Some(tcp_type);
         candidate.foundation = Foundation::of(CandidateKind::Host, Protocol::Tcp, address.ip(), None);
-        // RFC 6544 §4.2: less than UDP host candidates, and by direction.
-        candidate.priority =
-            priority(CandidateKind::Host.preference() - 1, tcp_type.preference() << 13 | 8191, 1);
+        // RFC 6544 §4.2: by direction.
+        candidate.priority = priority(
+            type_preference(CandidateKind::Host, Protocol::Tcp),
+            tcp_type.preference() << 13 | 8191,
+            1,
+        );
         Ok(candidate)
     }
 
@@ -355,6 +367,31 @@ impl Candidate {
     #[must_use]
     pub fn with_priority(mut self, priority: u32) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// The same candidate with another type preference, 0 to 126 (RFC 8445 §5.1.2.2), for instance to put one relay
+    /// before another.
+    #[must_use]
+    pub fn with_type_preference(mut self, preference: u8) -> Self {
+        self.priority = u32::from(preference.min(126)) << 24 | self.priority & 0x00ff_ffff;
+        self
+    }
+
+    /// The same candidate under a name that stands for its address (draft-ietf-mmusic-mdns-ice-candidates §3.1).
+    #[must_use]
+    pub fn with_name(mut self, host: &str, port: u16) -> Self {
+        self.address = CandidateAddress::Name { host: host.into(), port };
+        self
+    }
+
+    /// The same candidate without telling the address that it is related to: all zeros stand for it (draft §3.1.2.2).
+    #[must_use]
+    pub fn without_related(mut self) -> Self {
+        self.related = self.related.map(|related| match related {
+            SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
+            SocketAddr::V6(_) => SocketAddr::from(([0u16; 8], 0)),
+        });
         self
     }
 
@@ -439,14 +476,24 @@ impl Candidate {
     /// The priority that a peer-reflexive candidate with the same base would have: what a connectivity check
     /// carries (RFC 8445 §7.1.1).
     pub fn peer_reflexive_priority(&self) -> u32 {
-        u32::from(CandidateKind::PeerReflexive.preference()) << 24 | self.priority & 0x00ff_ffff
+        let preference = type_preference(CandidateKind::PeerReflexive, self.protocol);
+        u32::from(preference) << 24 | self.priority & 0x00ff_ffff
     }
 
     fn type_preference(&self) -> u8 {
-        match self.protocol {
-            Protocol::Udp => self.kind.preference(),
-            _ => self.kind.preference().saturating_sub(1),
-        }
+        type_preference(self.kind, self.protocol)
+    }
+}
+
+/// RFC 6544 §4.2: what goes over TCP is worth less than any direct way over UDP, since a lost packet holds up those
+/// behind it, and more than a relay.
+pub const fn type_preference(kind: CandidateKind, protocol: Protocol) -> u8 {
+    match (kind, protocol) {
+        (_, Protocol::Udp) => kind.preference(),
+        (CandidateKind::Host, _) => 90,
+        (CandidateKind::PeerReflexive, _) => 80,
+        (CandidateKind::ServerReflexive, _) => 70,
+        (CandidateKind::Relayed, _) => 0,
     }
 }
 
