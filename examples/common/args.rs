@@ -30,11 +30,16 @@ pub(crate) struct NetArgs {
 impl NetArgs {
     /// Writes the log to standard error.
     pub(crate) fn start_log(&self) {
-        use tracing_subscriber::EnvFilter;
-        let default = if self.verbose { "debug" } else { "warn" };
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        start_log(self.verbose);
     }
+}
+
+/// Writes the log to standard error.
+pub(crate) fn start_log(verbose: bool) {
+    use tracing_subscriber::EnvFilter;
+    let default = if verbose { "debug" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 /// What a person types into a browser on this machine: a wildcard is no place to go to.

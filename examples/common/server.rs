@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -110,12 +110,17 @@ pub(crate) struct Web {
 impl Web {
     /// Listens.
     pub(crate) fn bind(args: &NetArgs) -> Result<Self, Box<dyn Error>> {
-        let listener = TcpListener::bind(args.http).map_err(|error| {
-            format!("cannot serve HTTP on {}: {error} (choose another with --http)", args.http)
-        })?;
         let mut ips = udp::addresses(&args.bind)?;
-        ips.extend([args.http.ip()].into_iter().chain(args.public_ip));
-        let tls = args.https.then(|| tls::self_signed(&ips)).transpose()?;
+        ips.extend(args.public_ip);
+        Web::listen(args.http, args.https, &ips)
+    }
+
+    /// Listens on `http`, where the machine may also be called by `ips`.
+    pub(crate) fn listen(http: SocketAddr, https: bool, ips: &[IpAddr]) -> Result<Self, Box<dyn Error>> {
+        let listener = TcpListener::bind(http)
+            .map_err(|error| format!("cannot serve HTTP on {http}: {error} (choose another with --http)"))?;
+        let names: Vec<IpAddr> = ips.iter().copied().chain([http.ip()]).collect();
+        let tls = https.then(|| tls::self_signed(&names)).transpose()?;
         Ok(Web { listener, tls })
     }
 

@@ -71,6 +71,19 @@ impl Server {
         Self::example("echo", &["--http", http])
     }
 
+    /// Starts the TURN example on loopback, which relays to loopback; its `url` is its address.
+    pub fn turn(arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary("turn"));
+        command.args(["--bind", "127.0.0.1", "--allow-peer", "127.0.0.0/8"]).args(arguments);
+        // One port for UDP and TCP: what is free for one is free for the other, most likely.
+        let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let port = port.expect("there are ports").port();
+        command.args(["--port", &port.to_string()]);
+        let (process, url) =
+            Process::start(&mut command, |line| (line == "ready").then(|| format!("127.0.0.1:{port}")));
+        Server { process, url }
+    }
+
     /// Starts an example with these arguments, on any free port unless they name one.
     pub fn example(name: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(binary(name));
