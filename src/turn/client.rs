@@ -68,6 +68,8 @@ pub struct Client {
     servers: Vec<SocketAddr>,
     state: State,
     login: Option<Login>,
+    /// Whose the login is, while another user's allocation is being given back.
+    former: Option<Credentials>,
     peers: Peers,
     transactions: Vec<Transaction>,
     outbox: VecDeque<Outgoing>,
@@ -134,6 +136,7 @@ impl Client {
             local,
             state: State::Idle,
             login: None,
+            former: None,
             transactions: Vec::new(),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
@@ -194,19 +197,34 @@ impl Client {
         let changed = Config { credentials, ..self.config.clone() };
         changed.validate()?;
         let same_user = changed.credentials.username == self.config.credentials.username;
-        self.config = changed;
-        self.login = None;
+        let former = std::mem::replace(&mut self.config, changed).credentials;
         if !same_user && matches!(self.state, State::Allocated(_) | State::Allocating { .. }) {
-            self.transactions.clear();
-            self.peers.on_lost(now);
-            if matches!(self.state, State::Allocated(_)) {
-                self.stats.lost += 1;
-                self.event(Event::Lost(Failure::Credentials));
-            }
-            self.allocate(now);
+            self.on_other_user(now, former);
+        } else if self.former.is_none() {
+            self.login = None;
         }
         self.settle(now);
         Ok(())
+    }
+
+    /// What the former user has on this path is in the way of the new one (RFC 8656 §5), so it is given back first, by
+    /// the former user; then all begins anew.
+    fn on_other_user(&mut self, now: Instant, former: Credentials) {
+        self.transactions.clear();
+        self.outbox.clear();
+        self.keepalive.cancel();
+        self.peers.on_lost(now);
+        if matches!(self.state, State::Allocated(_)) {
+            self.stats.lost += 1;
+            self.event(Event::Lost(Failure::Credentials));
+        }
+        self.state = State::Allocating { cleared: true };
+        if self.login.is_some() {
+            self.former.get_or_insert(former);
+            self.request(now, Request::Delete { then_allocate: true }, 0);
+        } else {
+            self.begin(now);
+        }
     }
 
     /// Gives the allocation back. [`Event::Closed`] follows, at the latest after three unanswered requests.
@@ -456,6 +474,9 @@ impl Client {
     // ----- the way to an allocation -----
 
     fn begin(&mut self, now: Instant) {
+        if self.former.take().is_some() {
+            self.login = None;
+        }
         if self.config.protocol == Protocol::Udp {
             self.allocate(now);
             return;
@@ -534,6 +555,7 @@ impl Client {
     fn on_unanswered(&mut self, now: Instant, request: &Request, failure: Failure) {
         match request {
             Request::Delete { then_allocate: false } => self.end(Event::Closed),
+            Request::Delete { then_allocate: true } if self.former.is_some() => self.begin(now),
             Request::Delete { then_allocate: true } => self.lose(now, Failure::Mismatch),
             // A server that does not answer these does not relay either.
             Request::Allocate | Request::Refresh | Request::Permit(_) | Request::Bind(..) => {
@@ -666,6 +688,7 @@ impl Client {
                 _ => self.lose(now, Failure::Nonsense),
             },
             Request::Delete { then_allocate: false } => self.end(Event::Closed),
+            Request::Delete { then_allocate: true } if self.former.is_some() => self.begin(now),
             Request::Delete { then_allocate: true } => self.request(now, Request::Allocate, 0),
             Request::Permit(batch) => {
                 for peer in batch {
@@ -752,7 +775,8 @@ impl Client {
         // A realm that changes with every answer is a nonce that is always stale.
         let stale = transaction.stale + u32::from(code == 438 || answered);
         let refused = answered && self.login.as_ref().is_none_or(|login| login.is_same_question(message));
-        let login = Login::new(message, &self.config.credentials, self.login.as_ref());
+        let credentials = self.former.as_ref().unwrap_or(&self.config.credentials);
+        let login = Login::new(message, credentials, self.login.as_ref());
         match login {
             _ if refused => self.on_unauthorised(now, &transaction.request, Failure::Credentials),
             _ if stale > MAX_STALE => self.on_unauthorised(now, &transaction.request, Failure::StaleNonce),
@@ -770,6 +794,7 @@ impl Client {
         self.login = None;
         match request {
             Request::Delete { then_allocate: false } => self.end(Event::Closed),
+            Request::Delete { then_allocate: true } if self.former.is_some() => self.begin(now),
             Request::Allocate | Request::Delete { .. } => self.fail(failure),
             Request::Refresh | Request::Permit(_) | Request::Bind(..) => self.lose(now, failure),
         }
@@ -804,6 +829,7 @@ impl Client {
         match transaction.request {
             Request::Allocate => self.on_not_allocated(now, code),
             Request::Delete { then_allocate: false } => self.end(Event::Closed),
+            Request::Delete { then_allocate: true } if self.former.is_some() => self.begin(now),
             Request::Delete { then_allocate: true } => self.fail(Failure::Mismatch),
             Request::Refresh => self.lose(now, Failure::from_code(code)),
             // RFC 8656 §5: any 437 says that there is no allocation; a 441, that it is someone else's.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sansrtc::crypto::cert::Identity;
 use sansrtc::crypto::{self, Backend};
-use sansrtc::packet::Datagram;
+use sansrtc::packet::{Datagram, StreamInput};
 use sansrtc::rng::{Rng, Stream};
 use sansrtc::{Candidate, ChannelConfig, ChannelId, Clock, ConnectionState, Event, Input, Rtc, RtcConfig};
 
@@ -26,11 +26,15 @@ impl Peer for Rtc {
         self.handle_input(now, Input::Timeout);
     }
 
+    fn handle_stream(&mut self, now: Instant, input: StreamInput) {
+        self.handle_input(now, Input::Stream(input));
+    }
+
     fn poll(&mut self, _: Instant) -> Output<Event> {
         match self.poll_output() {
             sansrtc::Output::Transmit(transmit) => Output::Transmit(transmit),
             sansrtc::Output::Event(event) => Output::Event(event),
-            sansrtc::Output::Stream(stream) => panic!("nobody asked for streams: {stream:?}"),
+            sansrtc::Output::Stream(stream) => Output::Stream(stream),
             sansrtc::Output::Timeout(at) => Output::Timeout(at),
         }
     }

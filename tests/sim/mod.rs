@@ -13,7 +13,8 @@
 //!   protocol machine, or another library.
 //! * Each interface of a host has a [`Link`] up and one down: delay, jitter, loss (independent or in bursts),
 //!   reordering, duplication, corruption, rate, queue, MTU, ECN marks. They can change at any time.
-//! * [`Nat`]s map and filter as RFC 4787 names it, and can be nested.
+//! * [`Nat`]s map and filter as RFC 4787 names it, and can be nested. TCP streams go out through them.
+//! * A [`TurnServer`] is a host that tells addresses and relays.
 //! * A peer that spins (a timeout that is always due, output without end) fails the run with a message.
 //! * A failing run prints its seed; `SANSRTC_SEED=n` replays it alone, `SANSRTC_SEEDS=n` sets how many seeds
 //!   [`for_each_seed`] runs, `SANSRTC_TRACE=1` prints every datagram.
@@ -32,6 +33,8 @@ mod network;
 mod peer;
 mod random;
 mod seeds;
+mod server;
+mod streams;
 mod world;
 
 pub use call::{Call, clock, config, identity};
@@ -43,4 +46,5 @@ pub use network::{HostId, Network, NetworkStats, Realm, Seen, base};
 pub use peer::{Output, Peer};
 pub use random::Random;
 pub use seeds::{for_each_seed, seed_bytes};
+pub use server::{TurnServer, USER};
 pub use world::{Limits, Sim};

@@ -41,6 +41,8 @@ pub struct Nat {
     pub filtering: Behaviour,
     /// Whether two inner hosts can talk over their outer addresses (RFC 4787 §6).
     pub hairpin: bool,
+    /// Whether nothing passes but TCP to port 443, as in offices.
+    pub only_tcp_443: bool,
     /// How long a mapping lives without outbound traffic (RFC 4787 §4.3 asks for two minutes at the least).
     pub lifetime: Duration,
 }
@@ -53,6 +55,7 @@ impl Nat {
             mapping: Behaviour::EndpointIndependent,
             filtering: Behaviour::AddressAndPortDependent,
             hairpin: false,
+            only_tcp_443: false,
             lifetime: Duration::from_secs(120),
         }
     }
@@ -60,6 +63,16 @@ impl Nat {
     /// The friendliest kind: mapping and filtering are endpoint-independent, and hairpins work.
     pub fn full_cone(public: IpAddr) -> Nat {
         Nat { filtering: Behaviour::EndpointIndependent, hairpin: true, ..Nat::port_restricted(public) }
+    }
+
+    /// Endpoint-independent mapping, filtering by address alone.
+    pub fn address_restricted(public: IpAddr) -> Nat {
+        Nat { filtering: Behaviour::AddressDependent, ..Nat::port_restricted(public) }
+    }
+
+    /// A firewall that lets nothing pass but TCP to port 443.
+    pub fn only_tcp_443(public: IpAddr) -> Nat {
+        Nat { only_tcp_443: true, ..Nat::port_restricted(public) }
     }
 
     /// The unfriendliest kind: another port for every destination.

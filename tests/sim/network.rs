@@ -46,6 +46,15 @@ pub struct NetworkStats {
     pub socket_overflows: u64,
 }
 
+/// How far a connection gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// To a host; `seen` is the opener as that host sees it.
+    Host { host: HostId, local: SocketAddr, seen: SocketAddr, delay: Duration },
+    /// Nobody answers.
+    Silence { local: SocketAddr },
+}
+
 /// A datagram as a tap sees it, when a host sends it.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
@@ -312,6 +321,44 @@ impl Network {
         source
     }
 
+    /// Whether a host has an address.
+    pub fn has_address(&self, host: HostId, ip: IpAddr) -> bool {
+        self.hosts[host.0].interfaces.iter().any(|&i| self.interfaces[i].ip == ip)
+    }
+
+    /// How far a TCP connection of `host` to `remote` gets: out through NATs, and not in through them.
+    pub(super) fn connect(&mut self, host: HostId, port: u16, remote: SocketAddr) -> Reach {
+        let usable = |&&i: &&usize| self.interfaces[i].ip.is_ipv4() == remote.is_ipv4();
+        let Some(&own) = self.hosts[host.0].interfaces.iter().find(usable) else {
+            return Reach::Silence { local: SocketAddr::new(self.ip(host), port) };
+        };
+        let local = SocketAddr::new(self.interfaces[own].ip, port);
+        let (mut realm, mut seen) = (self.interfaces[own].realm, local);
+        for _ in 0..MAX_HOPS {
+            match self.routes.get(&(realm, remote.ip())) {
+                Some(&Route::Interface(index)) => {
+                    let (up, down) = (&self.interfaces[own].up.link, &self.interfaces[index].down.link);
+                    let is_blocked = self.blocked.contains(&(seen.ip(), remote.ip()));
+                    if !up.up || !down.up || is_blocked {
+                        break;
+                    }
+                    let (host, delay) = (self.interfaces[index].host, up.delay + down.delay);
+                    return Reach::Host { host, local, seen, delay };
+                }
+                None if realm != Realm::PUBLIC => {
+                    let nat = &self.nats[realm.0 - 1].nat;
+                    if nat.only_tcp_443 && remote.port() != 443 {
+                        break;
+                    }
+                    seen.set_ip(nat.public);
+                    realm = self.outer[realm.0 - 1];
+                }
+                _ => break,
+            }
+        }
+        Reach::Silence { local }
+    }
+
     /// Puts a datagram of a forged source into the public realm, now.
     pub fn inject(&mut self, source: SocketAddr, destination: SocketAddr, contents: &[u8]) {
         let flight = Flight { source, destination, ecn: Ecn::NotEct, contents: self.copy(contents) };
@@ -497,6 +544,10 @@ impl Network {
                 None if realm == Realm::PUBLIC => break,
                 None => {
                     let nat = realm.0 - 1;
+                    if self.nats[nat].nat.only_tcp_443 {
+                        self.stats.filtered += 1;
+                        return None;
+                    }
                     let public = self.nats[nat].nat.public;
                     flight.source = self.nats[nat].outbound(self.now, flight.source, flight.destination);
                     if flight.destination.ip() == public && !self.nats[nat].nat.hairpin {

@@ -4,15 +4,19 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use sansrtc::packet::StreamInput;
+
 use super::link::Link;
 use super::network::{HostId, Network, Realm, base};
 use super::peer::{Output, Peer};
+use super::streams::{Happening, Streams};
 
 /// Peers, and the network between them.
 pub struct Sim<P: Peer> {
     /// The network: links, NATs, faults, digest.
     pub network: Network,
     hosts: Vec<Host<P>>,
+    streams: Streams,
     steps: u64,
     /// How much a peer may do before the run fails.
     pub limits: Limits,
@@ -51,7 +55,13 @@ struct Host<P: Peer> {
 impl<P: Peer> Sim<P> {
     /// An empty world.
     pub fn new(seed: u64) -> Self {
-        Sim { network: Network::new(seed), hosts: Vec::new(), steps: 0, limits: Limits::default() }
+        Sim {
+            network: Network::new(seed),
+            hosts: Vec::new(),
+            streams: Streams::default(),
+            steps: 0,
+            limits: Limits::default(),
+        }
     }
 
     /// Two peers, on 10.0.0.1 and 10.0.0.2, each sending over a link like `link`.
@@ -79,6 +89,12 @@ impl<P: Peer> Sim<P> {
         // it is asked at the first step.
         self.hosts[id.0].wake = Some(self.network.elapsed());
         id
+    }
+
+    /// Takes an address from a host, and the streams over it.
+    pub fn cut(&mut self, host: HostId, ip: IpAddr) {
+        self.streams.cut(self.elapsed(), host, ip);
+        self.network.remove_interface(host, ip);
     }
 
     /// Virtual time.
@@ -165,7 +181,8 @@ impl<P: Peer> Sim<P> {
     pub fn step(&mut self, end: Duration) -> bool {
         let timer = self.next_timer();
         let network = self.network.next_time();
-        let Some(at) = [network, timer.map(|(at, _)| at)].into_iter().flatten().min() else {
+        let stream = self.streams.next_time();
+        let Some(at) = [network, stream, timer.map(|(at, _)| at)].into_iter().flatten().min() else {
             return false;
         };
         if at > end {
@@ -183,6 +200,8 @@ impl<P: Peer> Sim<P> {
                 self.hosts[host.0].overdue = 0;
                 self.drain(host);
             }
+        } else if stream.is_some_and(|stream| stream <= at) {
+            self.step_streams();
         } else if let Some((_, host)) = timer {
             self.count_timeout(host);
             let now = self.now();
@@ -190,6 +209,23 @@ impl<P: Peer> Sim<P> {
             self.drain(host);
         }
         true
+    }
+
+    fn step_streams(&mut self) {
+        let (now, elapsed) = (self.now(), self.elapsed());
+        let Some((host, key, what)) = self.streams.step(elapsed) else { return };
+        let peer = &mut self.hosts[host.0].peer;
+        match what {
+            Happening::Accept { local, remote } => {
+                let is_taken = peer.handle_accepted(now, key, local, remote);
+                self.streams.answer(elapsed, host, key, is_taken);
+            }
+            Happening::Opened { local } => peer.handle_stream(now, StreamInput::Opened { key, local }),
+            Happening::Received(contents) => peer.handle_stream(now, StreamInput::Received { key, contents }),
+            Happening::Closed => peer.handle_stream(now, StreamInput::Closed { key }),
+        }
+        self.hosts[host.0].overdue = 0;
+        self.drain(host);
     }
 
     fn next_timer(&self) -> Option<(Duration, HostId)> {
@@ -218,6 +254,7 @@ impl<P: Peer> Sim<P> {
         for _ in 0..self.limits.outputs {
             match self.hosts[id.0].peer.poll(now) {
                 Output::Transmit(transmit) => self.network.send(id, &transmit),
+                Output::Stream(command) => self.streams.command(&mut self.network, id, command),
                 Output::Event(event) => self.hosts[id.0].events.push_back((elapsed, event)),
                 Output::Timeout(at) => return self.rest(id, at),
             }
@@ -237,6 +274,7 @@ impl<P: Peer> Sim<P> {
             match host.peer.poll(now) {
                 Output::Timeout(again) => assert_eq!(at, again, "{id:?}: polled again, another timeout"),
                 Output::Transmit(transmit) => panic!("{id:?}: dry, but polled again: {transmit:?}"),
+                Output::Stream(stream) => panic!("{id:?}: dry, but polled again: {stream:?}"),
                 Output::Event(_) => panic!("{id:?}: dry, but polled again: an event"),
             }
         }

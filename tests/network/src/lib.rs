@@ -1,0 +1,11 @@
+//! What the cases stand on: servers as processes, a TURN client on real sockets, and network namespaces.
+
+pub mod client;
+pub mod namespace;
+pub mod process;
+pub mod server;
+
+use std::time::Duration;
+
+/// How long anything that a case waits for may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);

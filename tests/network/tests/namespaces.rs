@@ -1,0 +1,159 @@
+//! NATs of the Linux kernel, in network namespaces that the cases make: what they are called is what they are, every
+//! server is reached through them, and two connections find each other on the best path that there is.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use network::namespace::{Host, Internet, NatKind};
+use network::process::{Process, example};
+use sansrtc::buffer::Pool;
+use sansrtc::rng::{Rng, Stream};
+use sansrtc::stun::behavior::{self, Config, Discovery, Report};
+
+/// Our TURN server on a public host, at two addresses and two ports, and on TCP 443.
+struct Relay {
+    host: Host,
+    _processes: Vec<Process>,
+}
+
+const SERVER: &str = "203.0.113.1:3478";
+const OVER_443: &str = "203.0.113.1:443";
+
+impl Relay {
+    fn on(internet: &mut Internet) -> Relay {
+        let host = internet.public(1);
+        host.add_address([203, 0, 113, 2].into());
+        let start = |port: &str, more: &[&str]| {
+            let mut command = host.command(example("turn"));
+            command.args([
+                "--bind",
+                "203.0.113.1",
+                "--port",
+                port,
+                "--realm",
+                "test",
+                "--user",
+                "alice:secret",
+            ]);
+            let process = Process::start(command.args(["--allow-peer", "203.0.113.0/24"]).args(more));
+            process.wait_for("word of being ready", |line| (line == "ready").then_some(()));
+            process
+        };
+        let plain = start("3478", &["--alternate", "203.0.113.2:3479", "--ports", "50000-54999"]);
+        let over_443 = start("443", &["--ports", "55000-59999"]);
+        Relay { host, _processes: vec![plain, over_443] }
+    }
+}
+
+/// Asks how the NAT before this thread's network behaves.
+fn discover(ip: IpAddr) -> Report {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
+    let local = socket.local_addr().unwrap();
+    // The network is a wire: silence shows soon.
+    let config = Config {
+        rto: Duration::from_millis(100),
+        sendings: 3,
+        ..Config::new(SERVER.parse().unwrap(), local)
+    };
+    let mut discovery = Discovery::new(config, Rng::new(rand::random(), Stream::Ice));
+    let (mut pool, mut buffer) = (Pool::new(), [0; 1500]);
+    loop {
+        while let Some(transmit) = discovery.poll_transmit(Instant::now(), &mut pool) {
+            // A NAT may refuse what the kernel cannot route.
+            let _ = socket.send_to(&transmit.contents, transmit.destination);
+        }
+        if let Some(report) = discovery.report() {
+            return report;
+        }
+        let wait = discovery.next_timeout().unwrap().saturating_duration_since(Instant::now());
+        socket.set_read_timeout(Some(wait.max(Duration::from_millis(1)))).unwrap();
+        if let Ok((length, source)) = socket.recv_from(&mut buffer) {
+            discovery.handle_packet(source, &buffer[..length]);
+        }
+        discovery.handle_timeout(Instant::now());
+    }
+}
+
+#[test]
+fn the_nats_of_the_kernel_are_what_they_are_called() {
+    let mut internet = Internet::new();
+    let relay = Relay::on(&mut internet);
+    let open = internet.public(5);
+    assert_eq!(open.run(|| discover([203, 0, 113, 5].into())).kind(), behavior::NatKind::Open);
+    for (number, kind, expected) in [
+        (10, NatKind::FullCone, behavior::NatKind::FullCone),
+        (11, NatKind::AddressRestricted, behavior::NatKind::AddressRestricted),
+        (12, NatKind::PortRestricted, behavior::NatKind::PortRestricted),
+        (13, NatKind::Symmetric, behavior::NatKind::Symmetric),
+        (14, NatKind::OnlyTcp443, behavior::NatKind::Blocked),
+    ] {
+        let host = internet.behind(kind, number);
+        let ip = host.ip.into();
+        let report = host.run(move || discover(ip));
+        assert_eq!(report.kind(), expected, "{kind:?}: {report:?}");
+        let mapped = report.mapped.map(|mapped| mapped.ip());
+        let expected = (kind != NatKind::OnlyTcp443).then_some(IpAddr::from([203, 0, 113, number]));
+        assert_eq!(mapped, expected, "{kind:?}");
+    }
+    drop(relay);
+}
+
+#[test]
+fn a_relay_is_reached_through_every_nat() {
+    use network::client::Turn;
+    use sansrtc::packet::Protocol;
+    use sansrtc::turn::{Config, Credentials};
+
+    let mut internet = Internet::new();
+    let relay = Relay::on(&mut internet);
+    // A peer on the public network that echoes.
+    let echo = internet.public(5);
+    let peer: SocketAddr = "203.0.113.5:7".parse().unwrap();
+    let echoing = echo.spawn(move || {
+        let socket = UdpSocket::bind(peer).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut buffer = [0; 1500];
+        while let Ok((length, source)) = socket.recv_from(&mut buffer) {
+            socket.send_to(&buffer[..length], source).unwrap();
+            if &buffer[..length] == b"end" {
+                return;
+            }
+        }
+    });
+    let through = |server: &'static str, protocol: Protocol| {
+        move || {
+            let config = Config::new(server.parse().unwrap(), protocol, Credentials::new("alice", "secret"));
+            let mut turn = Turn::of(config, "");
+            let relayed = turn.allocate();
+            assert_eq!(relayed.v4.map(|relayed| relayed.ip()), Some(IpAddr::from([203, 0, 113, 1])));
+            turn.bind(peer);
+            turn.send(peer, b"there and back");
+            assert_eq!(turn.receive(), (peer, b"there and back".to_vec()));
+            relayed.mapped
+        }
+    };
+    for (number, kind) in [
+        (10, NatKind::FullCone),
+        (11, NatKind::AddressRestricted),
+        (12, NatKind::PortRestricted),
+        (13, NatKind::Symmetric),
+        (14, NatKind::OnlyTcp443),
+    ] {
+        let host = internet.behind(kind, number);
+        let ways: &[_] = match kind {
+            NatKind::OnlyTcp443 => &[(OVER_443, Protocol::Tcp)],
+            _ => &[(SERVER, Protocol::Udp), (SERVER, Protocol::Tcp), (OVER_443, Protocol::Tcp)],
+        };
+        for &(server, protocol) in ways {
+            let mapped = host.run(through(server, protocol));
+            assert_eq!(
+                mapped.map(|mapped| mapped.ip()),
+                Some([203, 0, 113, number].into()),
+                "{kind:?} {protocol:?}"
+            );
+        }
+    }
+    echo.run(move || UdpSocket::bind("203.0.113.5:0").unwrap().send_to(b"end", peer).unwrap());
+    echoing.join().unwrap();
+    drop(relay);
+}
