@@ -327,8 +327,11 @@ impl Network {
     }
 
     /// How far a TCP connection of `host` to `remote` gets: out through NATs, and not in through them.
-    pub(super) fn connect(&mut self, host: HostId, port: u16, remote: SocketAddr) -> Reach {
-        let usable = |&&i: &&usize| self.interfaces[i].ip.is_ipv4() == remote.is_ipv4();
+    pub(super) fn connect(&self, host: HostId, from: Option<IpAddr>, port: u16, remote: SocketAddr) -> Reach {
+        let usable = |&&i: &&usize| {
+            let ip = self.interfaces[i].ip;
+            ip.is_ipv4() == remote.is_ipv4() && from.is_none_or(|from| from == ip)
+        };
         let Some(&own) = self.hosts[host.0].interfaces.iter().find(usable) else {
             return Reach::Silence { local: SocketAddr::new(self.ip(host), port) };
         };

@@ -56,9 +56,9 @@ impl Streams {
     pub(super) fn command(&mut self, network: &mut Network, host: HostId, command: StreamOutput) {
         let now = network.elapsed();
         match command {
-            StreamOutput::Open { key, remote, protocol, .. } => {
+            StreamOutput::Open { key, local, remote, protocol, .. } => {
                 assert_ne!(protocol, Protocol::Tls, "TLS is the caller's business, and there is none here");
-                self.open(network, host, key, remote);
+                self.open(network, host, key, local, remote);
             }
             StreamOutput::Write { key, contents } => {
                 let Some(&(index, side)) = self.ends.get(&(host, key)) else { return };
@@ -77,11 +77,18 @@ impl Streams {
         }
     }
 
-    fn open(&mut self, network: &mut Network, host: HostId, key: StreamKey, remote: SocketAddr) {
+    fn open(
+        &mut self,
+        network: &mut Network,
+        host: HostId,
+        key: StreamKey,
+        from: Option<IpAddr>,
+        remote: SocketAddr,
+    ) {
         let now = network.elapsed();
         let index = self.streams.len();
         let port = 32_768 + (index % 28_000) as u16;
-        let reach = network.connect(host, port, remote);
+        let reach = network.connect(host, from, port, remote);
         let (acceptor, local, seen, delay) = match reach {
             Reach::Host { host, local, seen, delay } => (Some(host), local, seen, delay),
             Reach::Silence { local } => (None, local, local, PATIENCE),

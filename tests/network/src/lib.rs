@@ -1,5 +1,6 @@
 //! What the cases stand on: servers as processes, a TURN client on real sockets, and network namespaces.
 
+pub mod call;
 pub mod client;
 pub mod namespace;
 pub mod process;

@@ -1,0 +1,297 @@
+//! An [`Rtc`] on real sockets: UDP, and streams to TURN servers over TCP and TLS.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use sansrtc::session::gather::{GatheringState, IceServer, IceTransportPolicy};
+use sansrtc::{
+    Candidate, ChannelConfig, ChannelId, Clock, ConnectionState, Datagram, Event, Input, MessageKind, Output,
+    PathInfo, Protocol, Rtc, RtcConfig, StreamInput, StreamKey, StreamOutput,
+};
+
+/// Messages that pass each way in a [`call`].
+const MESSAGES: usize = 50;
+
+/// One side of a call.
+#[derive(Clone)]
+pub struct Side {
+    /// Where its sockets are bound.
+    pub addresses: Vec<IpAddr>,
+    /// Its servers.
+    pub servers: Vec<IceServer>,
+    /// What may be used.
+    pub policy: IceTransportPolicy,
+    /// Who signs the certificates of `turns:` servers, as PEM.
+    pub ca: String,
+}
+
+impl Side {
+    /// A side at one address, with these servers.
+    pub fn new(address: IpAddr, servers: Vec<IceServer>) -> Self {
+        Side { addresses: vec![address], servers, policy: IceTransportPolicy::All, ca: String::new() }
+    }
+}
+
+/// The two ends of signalling.
+pub type Line = (Sender<String>, Receiver<String>);
+
+/// A signalling line of two ends.
+pub fn line() -> (Line, Line) {
+    let ((to_b, from_a), (to_a, from_b)) = (channel(), channel());
+    ((to_b, from_b), (to_a, from_a))
+}
+
+/// Which side this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Makes the offer, and speaks first.
+    Caller,
+    /// Answers, and says everything back.
+    Callee,
+}
+
+/// Gathers, connects, and exchanges messages with the other end of `line`; the path that was used in the end.
+pub fn call(role: Role, side: &Side, line: &Line) -> PathInfo {
+    let mut phone = Phone::new(side);
+    phone.until("gathering", |phone| phone.rtc.gathering_state() == GatheringState::Complete);
+    match role {
+        Role::Caller => {
+            let channel = phone.rtc.open_channel(ChannelConfig::labelled("words")).expect("a channel");
+            phone.channel = Some(channel);
+            let offer = phone.rtc.create_offer().expect("an offer");
+            line.0.send(offer.as_str().to_owned()).expect("the other side listens");
+            let answer = line.1.recv_timeout(crate::PATIENCE).expect("an answer comes");
+            phone.rtc.accept_answer(&answer.parse().expect("it is SDP")).expect("it fits");
+        }
+        Role::Callee => {
+            let offer = line.1.recv_timeout(crate::PATIENCE).expect("an offer comes");
+            let answer =
+                phone.rtc.accept_offer(&offer.parse().expect("it is SDP")).expect("it can be answered");
+            line.0.send(answer.as_str().to_owned()).expect("the other side listens");
+        }
+    }
+    phone.until("the connection", |phone| phone.rtc.state() == ConnectionState::Connected);
+    match role {
+        Role::Caller => {
+            phone.until("the channel", |phone| phone.is_open);
+            for number in 0..MESSAGES {
+                let text = format!("message {number}");
+                phone.say(&text);
+                phone.until("the echo", |phone| phone.heard.last() == Some(&text));
+            }
+            line.0.send("done".to_owned()).expect("the other side listens");
+        }
+        Role::Callee => {
+            let mut said = 0;
+            phone.until("the end", |phone| {
+                while said < phone.heard.len() {
+                    let text = phone.heard[said].clone();
+                    phone.say(&text);
+                    said += 1;
+                }
+                line.1.try_recv().is_ok()
+            });
+        }
+    }
+    phone.rtc.stats().path.expect("it is connected")
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+/// The connection and its sockets.
+pub struct Phone {
+    /// The connection.
+    pub rtc: Rtc,
+    sockets: Vec<(UdpSocket, SocketAddr)>,
+    streams: BTreeMap<StreamKey, (Stream, Vec<u8>)>,
+    ca: String,
+    channel: Option<ChannelId>,
+    is_open: bool,
+    heard: Vec<String>,
+}
+
+impl Phone {
+    /// A connection with its host candidates.
+    pub fn new(side: &Side) -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+        let config = RtcConfig {
+            ice_servers: side.servers.clone(),
+            ice_transport_policy: side.policy,
+            ..RtcConfig::default()
+        };
+        let mut rtc = Rtc::new(config, rand::random(), Clock { instant: Instant::now(), unix })
+            .expect("the settings are valid");
+        let mut sockets = Vec::new();
+        for &ip in &side.addresses {
+            let socket = UdpSocket::bind((ip, 0)).expect("it is an address of this host");
+            socket.set_nonblocking(true).expect("sockets can do that");
+            let local = socket.local_addr().expect("it is bound");
+            rtc.add_local_candidate(Candidate::host(local).expect("a host address")).expect("it is new");
+            sockets.push((socket, local));
+        }
+        rtc.end_of_local_candidates();
+        let (streams, ca) = (BTreeMap::new(), side.ca.clone());
+        Phone { rtc, sockets, streams, ca, channel: None, is_open: false, heard: Vec::new() }
+    }
+
+    /// Goes on until the condition holds.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
+        let start = Instant::now();
+        loop {
+            self.step();
+            if condition(self) {
+                return self.drain();
+            }
+            let stats = self.rtc.stats();
+            assert!(start.elapsed() < crate::PATIENCE, "{what} did not come: {stats:#?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        let channel = self.channel.expect("there is a channel");
+        self.rtc.send(channel, MessageKind::Text, text.to_owned()).expect("a few words fit");
+    }
+
+    fn step(&mut self) {
+        let mut buffer = [0; 65_536];
+        for (socket, local) in &self.sockets {
+            while let Ok((length, source)) = socket.recv_from(&mut buffer) {
+                let datagram = Datagram::udp(source, *local, BytesMut::from(&buffer[..length]));
+                self.rtc.handle_input(Instant::now(), Input::Datagram(datagram));
+            }
+        }
+        let keys: Vec<StreamKey> = self.streams.keys().copied().collect();
+        for key in keys {
+            let Some((stream, waiting)) = self.streams.get_mut(&key) else { continue };
+            let _ = flush(stream, waiting);
+            let result = match stream {
+                Stream::Plain(tcp) => tcp.read(&mut buffer),
+                Stream::Tls(tls) => tls.read(&mut buffer),
+            };
+            match result {
+                Ok(length) if length > 0 => {
+                    let contents = BytesMut::from(&buffer[..length]);
+                    self.rtc
+                        .handle_input(Instant::now(), Input::Stream(StreamInput::Received { key, contents }));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => self.close(key),
+            }
+        }
+        self.rtc.handle_input(Instant::now(), Input::Timeout);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output() {
+                Output::Transmit(transmit) => {
+                    let socket = self.sockets.iter().find(|(_, local)| *local == transmit.source);
+                    let (socket, _) = socket.expect("it sends from its own addresses");
+                    for segment in transmit.segments() {
+                        // What the network refuses is lost.
+                        let _ = socket.send_to(segment, transmit.destination);
+                    }
+                }
+                Output::Stream(command) => self.command(command),
+                Output::Event(event) => self.take(event),
+                Output::Timeout(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::ChannelOpen(channel) => {
+                self.channel = Some(channel);
+                self.is_open = true;
+            }
+            Event::Message { data, .. } => self.heard.push(String::from_utf8_lossy(&data).into_owned()),
+            _ => {}
+        }
+    }
+
+    fn command(&mut self, command: StreamOutput) {
+        match command {
+            StreamOutput::Open { key, protocol, remote, server_name, .. } => {
+                match self.open(protocol, remote, server_name) {
+                    Some((stream, local)) => {
+                        self.streams.insert(key, (stream, Vec::new()));
+                        self.rtc
+                            .handle_input(Instant::now(), Input::Stream(StreamInput::Opened { key, local }));
+                    }
+                    None => self.close(key),
+                }
+            }
+            StreamOutput::Write { key, contents } => {
+                if let Some((stream, waiting)) = self.streams.get_mut(&key) {
+                    waiting.extend_from_slice(&contents);
+                    if flush(stream, waiting).is_err() {
+                        self.close(key);
+                    }
+                }
+            }
+            StreamOutput::Close { key } => drop(self.streams.remove(&key)),
+            other => panic!("not understood: {other:?}"),
+        }
+    }
+
+    fn open(
+        &self,
+        protocol: Protocol,
+        remote: SocketAddr,
+        name: Option<String>,
+    ) -> Option<(Stream, SocketAddr)> {
+        let tcp = TcpStream::connect_timeout(&remote, Duration::from_secs(2)).ok()?;
+        tcp.set_nodelay(true).ok()?;
+        tcp.set_nonblocking(true).ok()?;
+        let local = tcp.local_addr().ok()?;
+        if protocol != Protocol::Tls {
+            return Some((Stream::Plain(tcp), local));
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes()).ok()?).ok()?;
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .ok()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tls = ClientConnection::new(Arc::new(config), ServerName::try_from(name?).ok()?).ok()?;
+        Some((Stream::Tls(Box::new(StreamOwned::new(tls, tcp))), local))
+    }
+
+    fn close(&mut self, key: StreamKey) {
+        self.streams.remove(&key);
+        self.rtc.handle_input(Instant::now(), Input::Stream(StreamInput::Closed { key }));
+    }
+}
+
+/// Writes what goes; the rest waits.
+fn flush(stream: &mut Stream, waiting: &mut Vec<u8>) -> std::io::Result<()> {
+    loop {
+        let result = match stream {
+            Stream::Plain(tcp) => tcp.write(waiting),
+            Stream::Tls(tls) if waiting.is_empty() => tls.flush().map(|()| 0),
+            Stream::Tls(tls) => tls.write(waiting),
+        };
+        match result {
+            Ok(0) => return Ok(()),
+            Ok(length) => drop(waiting.drain(..length)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
