@@ -137,6 +137,15 @@ impl Rtc {
         }
     }
 
+    /// Holds what is sent below `bitrate` bits per second in all, whatever the peer allows; `None` lifts the limit.
+    /// Packets wait in the queue meanwhile: an application that sends more fills it, and is told so by
+    /// [`SendMediaError::WouldBlock`].
+    pub fn set_bitrate_ceiling(&mut self, bitrate: Option<u64>) {
+        if let Some((_, media, _)) = self.session.media_parts() {
+            media.set_ceiling(bitrate);
+        }
+    }
+
     /// Whether an offer is to ask for data channels: there are some, or there is nothing else to ask for.
     pub(super) fn wants_data(&self) -> bool {
         self.negotiator.transceivers().next().is_none() || self.session.channels.len() > 0

@@ -1,5 +1,7 @@
 //! What a connection tells the application.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::channels::{ChannelId, MessageKind};
@@ -97,6 +99,24 @@ pub enum Event {
     },
     /// An RTP packet arrived, for a transceiver at the level of packets.
     Packet(RtpPacket),
+    /// The peer said what its wall clock and the media time of a stream were at the same moment: streams of one
+    /// sender are played in step by it (RFC 3550 §6.4.1).
+    SenderReport {
+        /// The stream.
+        receiver: ReceiverId,
+        /// The peer's wall clock, as time since 1970.
+        unix_time: Duration,
+        /// The media time without wraps, as in [`RtpPacket::timestamp`](crate::RtpPacket::timestamp).
+        timestamp: u64,
+    },
+    /// The peer wants no more than so much (RFC 5104 §4.2.1, REMB). What is sent in all is held below a limit for
+    /// all; to send less is up to the application.
+    BitrateLimit {
+        /// The stream that is limited, by transceiver and name; `None` for all together.
+        stream: Option<(TransceiverId, Option<Rid>)>,
+        /// Bits per second.
+        bitrate: u64,
+    },
     /// The peer wants a key frame (RFC 4585 §6.3.1, RFC 5104 §4.3.1). Requests that repeat each other are told once.
     KeyFrameRequested {
         /// Of this transceiver.

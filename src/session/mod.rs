@@ -279,7 +279,7 @@ impl Session {
 
     /// RTP and RTCP reach the streams only from an address that an authentic check came from.
     fn handle_media(&mut self, kind: Kind, datagram: Datagram) {
-        let Datagram { source, destination, protocol, contents, .. } = datagram;
+        let Datagram { source, destination, protocol, contents, ecn, .. } = datagram;
         let Some(media) = &mut self.media else {
             self.transport.dropped.media += 1;
             return;
@@ -290,7 +290,7 @@ impl Session {
         }
         match kind {
             Kind::Rtcp => media.handle_rtcp(self.now, contents, &mut self.events),
-            _ => media.handle_rtp(self.now, contents, &mut self.events),
+            _ => media.handle_rtp(self.now, contents, ecn, &mut self.events),
         }
     }
 
@@ -336,6 +336,9 @@ impl Session {
     fn run_timers(&mut self) {
         self.transport.handle_timeout(self.now);
         self.association.handle_timeout(self.now);
+        if let Some(media) = &mut self.media {
+            media.handle_timeout(self.now, &mut self.events);
+        }
         if self.failed.expire(self.now) {
             self.end(CloseReason::IceFailed);
         }
@@ -528,7 +531,8 @@ impl Session {
         if let Some(outbound) = self.transport.poll_transmit() {
             return Some(outbound);
         }
-        if let Some(media) = self.media.as_mut().filter(|media| media.has_output() && self.life == Life::Live)
+        if let Some(media) =
+            self.media.as_mut().filter(|media| self.life == Life::Live && media.has_output(now))
             && let Some(outbound) = self.transport.poll_media(media, now, self.limits.max_segments)
         {
             return Some(outbound);
@@ -594,7 +598,9 @@ impl Session {
             }
             return None;
         }
-        let media = self.media.as_ref().and_then(|media| media.next_timeout());
+        // Without a path nothing could leave, whatever is due.
+        let media = self.media.as_ref().filter(|_| self.transport.ice.send_path().is_some());
+        let media = media.and_then(|media| media.next_timeout());
         let (transport, association) = (self.transport.next_timeout(), self.association.next_timeout());
         earliest([transport, association, media, self.failed.deadline()])
     }

@@ -17,7 +17,7 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(300);
 pub enum Repeat {
     /// Once is enough: who asked will ask again.
     Never,
-    /// Each interval, at most so many times in all: messages get lost.
+    /// After four intervals, at most so many times in all: messages get lost.
     Times(u8),
 }
 
@@ -44,10 +44,15 @@ impl KeyFrameRequests {
 
     /// A key frame is wanted: at once, or at the end of the interval that the last request has started.
     pub fn request(&mut self, now: Instant) {
+        let is_open = self.left > 0 && self.timer.is_armed();
         self.left = match self.repeat {
             Repeat::Never => 1,
             Repeat::Times(times) => times.max(1),
         };
+        // A request that is made again anyway needs no haste.
+        if is_open && self.last.is_some() {
+            return;
+        }
         let earliest = self.last.map_or(now, |last| now.max(last + self.interval));
         self.timer.arm_no_later_than(earliest);
     }
@@ -68,7 +73,8 @@ impl KeyFrameRequests {
         self.last = Some(now);
         self.left = self.left.saturating_sub(1);
         if self.left > 0 {
-            self.timer.arm(now + self.interval);
+            // An encoder needs its time, and so does the path.
+            self.timer.arm(now + 4 * self.interval);
         }
         true
     }
@@ -112,11 +118,15 @@ mod tests {
         let mut requests = KeyFrameRequests::new(INTERVAL, Repeat::Times(3));
         requests.request(at(0));
         let times: Vec<u64> = (0..5000).filter(|millis| requests.take_due(at(*millis))).collect();
-        assert_eq!(times, [0, 300, 600]);
+        assert_eq!(times, [0, 1200, 2400]);
         requests.request(at(5000));
         assert!(requests.take_due(at(5000)));
+        assert!((5001..5100).all(|millis| {
+            requests.request(at(millis));
+            !requests.take_due(at(millis))
+        }));
         requests.on_key_frame();
-        assert!((5000..9000).all(|millis| !requests.take_due(at(millis))));
+        assert!((5100..9000).all(|millis| !requests.take_due(at(millis))));
     }
 
     #[test]

@@ -17,11 +17,13 @@
 //! | [`MAX_WAITING`] | packets that the application has not polled; the newest are dropped |
 //! | [`queue::MAX_PACKETS`], `media_send_buffer` | packets that wait to be sent |
 
+mod control;
 mod line;
 mod packet;
 mod queue;
 mod receive;
 mod receiver;
+mod repair;
 mod router;
 mod rtcp;
 mod send;
@@ -47,6 +49,7 @@ use crate::types::ids::Ssrc;
 pub use packet::{OutgoingPacket, PacketOrigin, ReceiverId, RtpPacket, SendMediaError};
 pub use transceiver::{ReceiverInfo, TransceiverConfig, TransceiverError, TransceiverInfo};
 
+use control::{Control, Uses};
 use line::Line;
 use queue::Queue;
 use receiver::Receiver;
@@ -78,6 +81,10 @@ pub struct DroppedMedia {
     pub unknown_stream: u64,
     /// Of a payload type that was not agreed.
     pub unknown_format: u64,
+    /// Far from all others of its stream; the next one tells whether the stream started anew.
+    pub stray: u64,
+    /// Delivered before, another way: a retransmission that was not needed, or came too late.
+    pub duplicate: u64,
     /// Of a section that does not receive now.
     pub not_receiving: u64,
     /// The application did not poll.
@@ -118,10 +125,9 @@ pub(crate) struct Media {
     /// The line of each source of ours.
     own: Sources,
     queue: Queue,
-    transport_sequence: u16,
+    control: Control,
     /// Packets among the events.
     waiting: usize,
-    picture_losses: Vec<Ssrc>,
     /// The source of RTCP while nothing is sent.
     own_ssrc: Ssrc,
     cname: String,
@@ -142,10 +148,9 @@ impl Media {
             known: Sources::default(),
             own: Sources::default(),
             queue: Queue::default(),
-            transport_sequence: 0,
             waiting: 0,
-            picture_losses: Vec::new(),
             own_ssrc: Ssrc(rng.u32()),
+            control: Control::new(rng),
             cname: String::new(),
             dropped: DroppedMedia::default(),
         }
@@ -207,6 +212,7 @@ impl Media {
         }
         self.route_anew();
         self.end_orphans(events);
+        self.note_uses();
         self.announce();
     }
 
@@ -230,7 +236,8 @@ impl Media {
         let mut old = before.map(|before| before.streams).unwrap_or_default();
         for encoding in &line.agreed.sender.encodings {
             let known = old.iter().position(|stream| stream.ssrc == encoding.ssrc);
-            line.streams.push(known.map_or_else(|| SendStream::new(encoding), |at| old.swap_remove(at)));
+            let is_known = known.map(|at| old.swap_remove(at));
+            line.streams.push(is_known.unwrap_or_else(|| SendStream::new(encoding)));
         }
         self.cname.clear();
         self.cname.push_str(line.agreed.sender.cname.as_str());
@@ -278,6 +285,22 @@ impl Media {
         gone.into_iter().for_each(|at| self.end_receiver(at, events));
     }
 
+    /// Which feedback is spoken: what any section in use has agreed upon.
+    fn note_uses(&mut self) {
+        let mut uses = Uses { reduced_size: true, ..Uses::default() };
+        for line in self.lines.iter().flatten() {
+            let media = &line.agreed;
+            uses.reduced_size &= media.rtcp_reduced_size;
+            uses.video |= media.kind == crate::types::codec::MediaType::Video;
+            for format in &media.formats {
+                uses.transport_cc |= format.feedback.transport_cc;
+                uses.ccfb |= format.feedback.ccfb;
+                uses.remb |= format.feedback.remb;
+            }
+        }
+        self.control.uses = uses;
+    }
+
     fn line_mut(&mut self, at: u32) -> Option<&mut Line> {
         self.lines.get_mut(usize::try_from(at).ok()?)?.as_deref_mut()
     }
@@ -310,14 +333,19 @@ impl Media {
         })
     }
 
+    /// When time alone will change something.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.keys.as_ref()?;
+        // What waits for the pacer leaves when that lets it; with room for it, it has left already.
+        let waits = !self.queue.is_empty() || !self.control.resend.is_empty();
+        let paced = if waits { self.control.pacer.next_send() } else { None };
+        crate::time::earliest([self.control.next_timeout(), paced])
     }
 
     /// The connection is over.
     pub(crate) fn shut(&mut self) {
         self.keys = None;
         self.queue.clear();
-        self.picture_losses = Vec::new();
+        self.control.resend.clear();
     }
 }

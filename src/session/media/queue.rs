@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use crate::rtp::ext::timing::{AbsSendTime, TransportSequence};
+use crate::rtp::extended::short_sequence;
+use crate::types::ids::Ssrc;
 
 /// Packets that wait at most.
 pub(super) const MAX_PACKETS: usize = 2048;
@@ -20,18 +22,41 @@ pub(super) struct Outgoing {
     pub(super) abs_send_time: Option<u16>,
     /// Where the transport-wide number goes.
     pub(super) transport_sequence: Option<u16>,
+    pub(super) kept: Kept,
+}
+
+/// What is noted of a packet when it leaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) ssrc: Ssrc,
+    /// Its long number in its stream.
+    pub(super) sequence: u64,
+    /// Whether the peer may ask for it again.
+    pub(super) history: Keep,
+}
+
+/// How a packet is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Not at all.
+    Nothing,
+    /// In the clear, to be sent again in another stream.
+    Clear,
+    /// As it left, to be sent again as it is.
+    Sealed,
 }
 
 impl Outgoing {
-    /// Fills in what is known now.
-    pub(super) fn stamp(&mut self, sent: AbsSendTime, number: &mut u16) {
+    /// Fills in what is known now; says whether the transport-wide number was used.
+    pub(super) fn stamp(&mut self, sent: AbsSendTime, number: u64) -> bool {
         if let Some(place) = place::<3>(&mut self.bytes, self.abs_send_time) {
             *place = sent.emit();
         }
         if let Some(place) = place::<2>(&mut self.bytes, self.transport_sequence) {
-            *place = TransportSequence::emit(*number);
-            *number = number.wrapping_add(1);
+            *place = TransportSequence::emit(short_sequence(number).0);
+            return true;
         }
+        false
     }
 }
 
@@ -61,6 +86,11 @@ impl Queue {
         let packet = self.packets.pop_front()?;
         self.bytes -= packet.bytes.len();
         Some(packet)
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The length of the packet that leaves next.

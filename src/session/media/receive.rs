@@ -5,21 +5,31 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
+use crate::packet::Ecn;
+use crate::rtp::ext::timing::TransportSequence;
 use crate::rtp::header::{Header, Packet};
 use crate::session::event::Event;
 use crate::srtp::Refused;
+use crate::types::codec::Codec;
 use crate::types::ids::Ssrc;
 use crate::wire::serial::Serial16;
 
 use super::line::Payload;
 use super::packet::{PacketOrigin, ReceiverId, RtpPacket};
 use super::receiver::{Receiver, Role};
+use super::repair::Arrived;
 use super::router::{Marks, known_rid};
 use super::{MAX_RECEIVERS, MAX_WAITING, Media};
 
 impl Media {
     /// An RTP packet from an address that ICE knows.
-    pub(crate) fn handle_rtp(&mut self, now: Instant, mut contents: BytesMut, events: &mut VecDeque<Event>) {
+    pub(crate) fn handle_rtp(
+        &mut self,
+        now: Instant,
+        mut contents: BytesMut,
+        ecn: Ecn,
+        events: &mut VecDeque<Event>,
+    ) {
         let Some(keys) = &mut self.keys else {
             self.dropped.no_keys += 1;
             return;
@@ -34,8 +44,29 @@ impl Media {
         };
         let payload = packet.payload_range();
         let marks = Marks::read(packet.elements(), &self.ids);
+        let transport_sequence =
+            marks.transport_sequence.and_then(|data| TransportSequence::parse(data).ok());
         let Some(at) = self.route(now, &header, &marks, events) else { return };
+        self.note_arrival(now, &header, transport_sequence, ecn);
         self.on_packet(now, at, header, payload, contents, events);
+    }
+
+    /// What the transport is told of: every packet of a stream that belongs somewhere.
+    fn note_arrival(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        transport_sequence: Option<TransportSequence>,
+        ecn: Ecn,
+    ) {
+        let control = &mut self.control;
+        if let Some(number) = transport_sequence.filter(|_| control.uses.transport_cc) {
+            control.arrivals.handle_packet(now, Serial16(number.number));
+        }
+        if control.uses.ccfb {
+            control.congestion.handle_packet(now, header.ssrc, header.sequence, ecn);
+        }
+        control.wake_for_arrivals();
     }
 
     /// An RTCP packet from an address that ICE knows.
@@ -93,6 +124,9 @@ impl Media {
     ) -> Option<u32> {
         let line = self.lines.get(usize::from(at))?.as_deref()?;
         let role = match line.payload(header.payload_type) {
+            Payload::Media(format) if line.format(format).is_some_and(|f| f.codec == Codec::Flexfec) => {
+                Role::Repair { of: None }
+            }
             Payload::Media(_) => Role::Media,
             Payload::Rtx(_) => Role::Repair { of: None },
             Payload::Unknown => {
@@ -115,7 +149,8 @@ impl Media {
         let index = u32::try_from(entry.key()).ok()?;
         self.generation = self.generation.wrapping_add(1);
         let receiver = ReceiverId { index, generation: self.generation };
-        entry.insert(Receiver::new(receiver, header.ssrc, at, rid, role, now));
+        entry.insert(Receiver::new(receiver, header.ssrc, at, rid, role));
+        self.control.on_stream(now);
         self.known.insert(header.ssrc, index);
         if role == Role::Media {
             events.push_back(Event::StreamStarted { receiver, transceiver, rid, ssrc: header.ssrc });
@@ -126,6 +161,7 @@ impl Media {
     /// Ends a stream; those that repair it look for another.
     pub(super) fn end_receiver(&mut self, at: usize, events: &mut VecDeque<Event>) {
         let Some(receiver) = self.receivers.try_remove(at) else { return };
+        self.control.congestion.forget(receiver.ssrc);
         self.known.remove(receiver.ssrc);
         let index = u32::try_from(at).ok();
         for (_, other) in &mut self.receivers {
@@ -147,98 +183,36 @@ impl Media {
         contents: BytesMut,
         events: &mut VecDeque<Event>,
     ) {
-        let Some(receiver) = usize::try_from(at).ok().and_then(|at| self.receivers.get_mut(at)) else {
-            return;
-        };
+        let Ok(place) = usize::try_from(at) else { return };
+        let Some(receiver) = self.receivers.get_mut(place) else { return };
         let Some(line) = self.lines.get(usize::from(receiver.line)).and_then(Option::as_deref) else {
             return;
         };
-        let (sequence, timestamp) = receiver.on_packet(now, &header, payload.len());
+        let Some(sequence) = receiver.on_packet(now, &header, payload.len()).sequence() else {
+            self.dropped.stray += 1;
+            return;
+        };
         if !line.agreed.direction.receives() {
             self.dropped.not_receiving += 1;
             return;
         }
-        let format = match line.payload(header.payload_type) {
-            Payload::Media(format) => format,
-            Payload::Rtx(format) => {
-                return self.on_retransmission(now, at, format, header, payload, contents, events);
+        match line.payload(header.payload_type) {
+            Payload::Media(format) if line.format(format).is_some_and(|f| f.codec == Codec::Flexfec) => {
+                let payload = contents.get(payload).unwrap_or_default();
+                self.on_flexfec(now, payload, events);
             }
-            Payload::Unknown => {
-                self.dropped.unknown_format += 1;
-                return;
+            Payload::Media(_) => {
+                let origin = PacketOrigin::Received;
+                self.on_media(now, Arrived { at: place, sequence, header, contents, origin }, events);
             }
-        };
-        let Some(format) = line.format(format) else { return };
-        let packet = RtpPacket {
-            transceiver: line.agreed.transceiver,
-            receiver: receiver.id,
-            ssrc: receiver.ssrc,
-            rid: receiver.rid,
-            codec: format.codec,
-            payload_type: header.payload_type,
-            sequence,
-            timestamp,
-            marker: header.marker,
-            received: now,
-            origin: PacketOrigin::Received,
-            header,
-            payload,
-            contents,
-            ids: line.ids.clone(),
-        };
-        self.deliver(packet, events);
-    }
-
-    /// RFC 4588 §4: the payload starts with the number of the packet that is sent again.
-    #[allow(clippy::too_many_arguments)]
-    fn on_retransmission(
-        &mut self,
-        now: Instant,
-        at: u32,
-        format: u8,
-        header: Header,
-        payload: std::ops::Range<usize>,
-        contents: BytesMut,
-        events: &mut VecDeque<Event>,
-    ) {
-        let Some(number) = contents.get(payload.clone()).and_then(|payload| payload.first_chunk::<2>())
-        else {
-            // Padding, by which the sender probes.
-            return;
-        };
-        let number = Serial16(u16::from_be_bytes(*number));
-        let Some(primary) = self.repaired_by(at) else {
-            self.dropped.unknown_stream += 1;
-            return;
-        };
-        let Some(receiver) = self.receivers.get(primary) else { return };
-        let Some(line) = self.lines.get(usize::from(receiver.line)).and_then(Option::as_deref) else {
-            return;
-        };
-        let Some(format) = line.format(format) else { return };
-        let packet = RtpPacket {
-            transceiver: line.agreed.transceiver,
-            receiver: receiver.id,
-            ssrc: receiver.ssrc,
-            rid: receiver.rid,
-            codec: format.codec,
-            payload_type: format.receive,
-            sequence: receiver.sequence.estimate(number),
-            timestamp: receiver.time.estimate(header.timestamp),
-            marker: header.marker,
-            received: now,
-            origin: PacketOrigin::Retransmitted,
-            header,
-            payload: payload.start + 2..payload.end,
-            contents,
-            ids: line.ids.clone(),
-        };
-        self.deliver(packet, events);
+            Payload::Rtx(format) => self.on_retransmission(now, at, format, contents, events),
+            Payload::Unknown => self.dropped.unknown_format += 1,
+        }
     }
 
     /// The stream that the repair stream at `at` repairs: signalled (`ssrc-group:FID`), or named by rid, or the only
     /// one of its section (RFC 4588 §5.3).
-    fn repaired_by(&mut self, at: u32) -> Option<usize> {
+    pub(super) fn repaired_by(&mut self, at: u32) -> Option<usize> {
         let at = usize::try_from(at).ok()?;
         let repair = self.receivers.get(at)?;
         if let Role::Repair { of: Some(of) } = repair.role {
@@ -265,7 +239,7 @@ impl Media {
         Some(of)
     }
 
-    fn media_receiver(&self, ssrc: Ssrc) -> Option<usize> {
+    pub(super) fn media_receiver(&self, ssrc: Ssrc) -> Option<usize> {
         let is_it = |receiver: &Receiver| receiver.ssrc == ssrc && receiver.is_media();
         self.receivers.iter().find(|(_, receiver)| is_it(receiver)).map(|(at, _)| at)
     }

@@ -2,11 +2,17 @@
 
 use std::time::Instant;
 
-use crate::rtp::extended::{ExtendedSequence, ExtendedTime};
+use crate::fec::Recovery;
+use crate::rtp::extended::ExtendedTime;
 use crate::rtp::header::Header;
+use crate::rtp::stream::key_frames::{DEFAULT_INTERVAL, KeyFrameRequests, Repeat};
+use crate::rtp::stream::receive::{NackConfig, Nacks, Statistics, Verdict};
+use crate::types::codec::Feedback;
 use crate::types::ids::{Rid, Ssrc};
+use crate::wire::window::ReplayWindow;
 
-use super::packet::ReceiverId;
+use super::packet::{ReceiverId, RtpPacket};
+use super::sender::starts_key_frame;
 
 /// What a stream is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,36 +35,38 @@ pub(super) struct Receiver {
     pub(super) line: u16,
     pub(super) rid: Option<Rid>,
     pub(super) role: Role,
-    pub(super) sequence: ExtendedSequence,
+    pub(super) statistics: Statistics,
     pub(super) time: ExtendedTime,
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
-    pub(super) last_packet: Instant,
-    /// When a key frame was asked for.
-    pub(super) key_frame_asked: Option<Instant>,
+    /// What is missing.
+    pub(super) nacks: Nacks,
+    /// Which of the last numbers were delivered: packets come as they are, again, and out of redundancy.
+    pub(super) delivered: ReplayWindow<16>,
+    /// Parity and what it covers, from the first parity on.
+    pub(super) recovery: Option<Box<Recovery>>,
+    /// The application's requests for key frames.
+    pub(super) key_frames: KeyFrameRequests,
+    /// The number of the last full intra request (RFC 5104 §4.3.1.1).
+    pub(super) full_intra_number: u8,
+    /// What was agreed for the format that came last.
+    pub(super) feedback: Feedback,
 }
 
 impl Receiver {
-    pub(super) fn new(
-        id: ReceiverId,
-        ssrc: Ssrc,
-        line: u16,
-        rid: Option<Rid>,
-        role: Role,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(id: ReceiverId, ssrc: Ssrc, line: u16, rid: Option<Rid>, role: Role) -> Self {
         Receiver {
             id,
             ssrc,
             line,
             rid,
             role,
-            sequence: ExtendedSequence::new(),
+            statistics: Statistics::new(90_000),
             time: ExtendedTime::new(),
-            packets: 0,
-            bytes: 0,
-            last_packet: now,
-            key_frame_asked: None,
+            nacks: Nacks::new(NackConfig::default()),
+            delivered: ReplayWindow::default(),
+            recovery: None,
+            key_frames: KeyFrameRequests::new(DEFAULT_INTERVAL, Repeat::Times(MAX_REQUESTS)),
+            full_intra_number: 0,
+            feedback: Feedback::default(),
         }
     }
 
@@ -67,11 +75,29 @@ impl Receiver {
         self.role == Role::Media
     }
 
-    /// Counts a packet of this stream's own; its sequence number and media time without wraps.
-    pub(super) fn on_packet(&mut self, now: Instant, header: &Header, payload_len: usize) -> (u64, u64) {
-        self.packets += 1;
-        self.bytes += payload_len as u64;
-        self.last_packet = now;
-        (self.sequence.extend(header.sequence), self.time.extend(header.timestamp))
+    /// Counts a packet of this stream's own; what its number says.
+    pub(super) fn on_packet(&mut self, now: Instant, header: &Header, payload_len: usize) -> Verdict {
+        let Header { sequence, timestamp, .. } = *header;
+        let verdict = self.statistics.handle_packet(now, sequence, timestamp, payload_len);
+        if matches!(verdict, Verdict::Restart(_)) {
+            self.nacks.reset();
+        }
+        self.time.extend(timestamp);
+        verdict
+    }
+
+    /// Whether the packet with this number was not delivered, and still may be.
+    pub(super) fn is_missing(&self, sequence: u64) -> bool {
+        self.delivered.is_fresh(sequence)
+    }
+
+    /// A packet is delivered: with the start of a key frame nobody waits for one any more.
+    pub(super) fn note_key_frame(&mut self, packet: &RtpPacket) {
+        if self.key_frames.next_timeout().is_some() && starts_key_frame(packet.codec, packet.payload()) {
+            self.key_frames.on_key_frame();
+        }
     }
 }
+
+/// How often a request for a key frame is made again while none comes.
+const MAX_REQUESTS: u8 = 5;

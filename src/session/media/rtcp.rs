@@ -1,26 +1,22 @@
-//! RTCP of one connection: what arrives is handed to the streams, what is due is put together (RFC 3550 §6,
-//! RFC 4585, RFC 5506).
+//! RTCP of one connection: what arrives is handed to the streams (RFC 3550 §6, RFC 4585, RFC 5104, RFC 3611).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-
-use crate::rtp::rtcp::feedback::PictureLoss;
-use crate::rtp::rtcp::report::{Blocks, ReceiverReport};
-use crate::rtp::rtcp::source::{CNAME, Description};
+use crate::rtp::ntp::{NtpTime, round_trip};
+use crate::rtp::rtcp::feedback::{MaxBitrate, Nack, Remb};
+use crate::rtp::rtcp::report::{Blocks, Extended, ExtendedBlock, SenderReport};
+use crate::rtp::rtcp::source::Bye;
 use crate::rtp::rtcp::{Compound, Packet};
 use crate::session::event::Event;
 use crate::types::ids::{Rid, Ssrc};
 
 use super::Media;
 
-/// PLI and FIR for one stream within this time are one event (R53).
-const KEY_FRAME_PAUSE: Duration = Duration::from_millis(300);
-
 impl Media {
     /// A compound packet, decrypted.
     pub(super) fn on_rtcp(&mut self, now: Instant, compound: &[u8], events: &mut VecDeque<Event>) {
+        self.control.on_received(compound.len());
         for packet in Compound::new(compound) {
             match packet {
                 Ok(packet) => self.on_rtcp_packet(now, packet, events),
@@ -31,67 +27,178 @@ impl Media {
 
     fn on_rtcp_packet(&mut self, now: Instant, packet: Packet<'_>, events: &mut VecDeque<Event>) {
         match packet {
-            Packet::SenderReport(report) => self.on_blocks(report.blocks),
-            Packet::ReceiverReport(report) => self.on_blocks(report.blocks),
-            Packet::PictureLoss(request) => self.on_key_frame_request(now, request.media, events),
+            Packet::SenderReport(report) => self.on_sender_report(now, &report, events),
+            Packet::ReceiverReport(report) => self.on_blocks(now, report.blocks),
+            Packet::Extended(report) => self.on_extended_report(now, &report),
+            Packet::PictureLoss(request) => self.on_key_frame_request(now, request.media, None, events),
             Packet::FullIntra(request) => {
-                for (ssrc, _) in request.requests() {
-                    self.on_key_frame_request(now, ssrc, events);
+                for (ssrc, number) in request.requests() {
+                    self.on_key_frame_request(now, ssrc, Some(number), events);
                 }
             }
+            Packet::Nack(nack) => self.on_nack(&nack),
+            Packet::MaxBitrate(limits) => self.on_max_bitrate(&limits, events),
+            Packet::Remb(remb) => self.on_remb(&remb, events),
+            // Whoever estimates what the path can carry will look at each; their count is kept meanwhile.
+            Packet::TransportWide(told) => _ = self.control.sent.handle_transport_wide(&told).count(),
+            Packet::Congestion(told) => _ = self.control.sent.handle_congestion(&told).count(),
+            Packet::Bye(bye) => self.on_bye(&bye, events),
             _ => {}
         }
     }
 
-    fn on_blocks(&mut self, blocks: Blocks<'_>) {
+    fn on_sender_report(&mut self, now: Instant, report: &SenderReport<'_>, events: &mut VecDeque<Event>) {
+        self.on_blocks(now, report.blocks);
+        let at = self.known.find(report.sender).and_then(|at| usize::try_from(at).ok());
+        let Some(receiver) = at.and_then(|at| self.receivers.get_mut(at)) else { return };
+        receiver.statistics.on_sender_report(now, report.info.ntp);
+        if receiver.is_media() {
+            let timestamp = receiver.time.estimate(crate::wire::serial::Serial32(report.info.rtp));
+            let (receiver, ntp) = (receiver.id, report.info.ntp.to_unix());
+            events.push_back(Event::SenderReport { receiver, unix_time: ntp, timestamp });
+        }
+    }
+
+    fn on_blocks(&mut self, now: Instant, blocks: Blocks<'_>) {
+        let ntp = self.ntp(now);
         for block in blocks.iter() {
-            if let Some(stream) = self.own_stream(block.ssrc) {
-                stream.is_known = true;
+            let Some(stream) = self.own_stream(block.ssrc) else { continue };
+            stream.is_known = true;
+            if let Some(rtt) = stream.reports.on_report_block(now, ntp, &block) {
+                self.control.round_trip.on_measured(rtt);
             }
         }
     }
 
-    fn on_key_frame_request(&mut self, now: Instant, ssrc: Ssrc, events: &mut VecDeque<Event>) {
-        let Some(line) = self.own.find(ssrc) else { return };
-        let Some(line) = self.line_mut(line) else { return };
-        let transceiver = line.agreed.transceiver;
-        let Some(stream) = line.streams.iter_mut().find(|stream| stream.ssrc == ssrc) else { return };
-        let is_fresh = |told: Instant| now.saturating_duration_since(told) < KEY_FRAME_PAUSE;
-        if !stream.key_frame_told.is_some_and(is_fresh) {
-            stream.key_frame_told = Some(now);
-            events.push_back(Event::KeyFrameRequested { transceiver, rid: stream.rid });
+    /// RFC 3611 §4.4, §4.5: receivers tell their time, and are told how long ago that was.
+    fn on_extended_report(&mut self, now: Instant, report: &Extended<'_>) {
+        let ntp = self.ntp(now);
+        for block in report.blocks() {
+            match block {
+                ExtendedBlock::ReceiverTime(time) => {
+                    self.control.receiver_times.on_receiver_time(now, report.sender, time);
+                }
+                ExtendedBlock::Delays(delays) => {
+                    for delay in delays.iter().filter(|delay| delay.ssrc == self.own_ssrc) {
+                        let rtt = round_trip(ntp, delay.last_rr, delay.delay);
+                        rtt.into_iter().for_each(|rtt| self.control.round_trip.on_measured(rtt));
+                    }
+                }
+                ExtendedBlock::Unknown { .. } => {}
+            }
+        }
+    }
+
+    /// RFC 4585 §6.3.1, RFC 5104 §4.3.1. A full intra request has a number, and counts once.
+    fn on_key_frame_request(
+        &mut self,
+        now: Instant,
+        ssrc: Ssrc,
+        number: Option<u8>,
+        events: &mut VecDeque<Event>,
+    ) {
+        let Some(stream) = self.own_stream(ssrc) else { return };
+        match number {
+            None => stream.key_frames.request(now),
+            Some(number) => stream.key_frames.on_full_intra_request(now, number),
+        }
+        self.tell_key_frames(now, events);
+    }
+
+    /// Tells the application of the requests that are let through now (R53: a hundred are one).
+    pub(super) fn tell_key_frames(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+        for line in self.lines.iter_mut().flatten() {
+            let transceiver = line.agreed.transceiver;
+            for stream in &mut line.streams {
+                if stream.key_frames.take_due(now) {
+                    events.push_back(Event::KeyFrameRequested { transceiver, rid: stream.rid });
+                }
+            }
+        }
+        self.find_next_request();
+    }
+
+    fn find_next_request(&mut self) {
+        let streams = self.lines.iter().flatten().flat_map(|line| &line.streams);
+        self.control.next_request = streams.filter_map(|stream| stream.key_frames.next_timeout()).min();
+    }
+
+    /// RFC 4585 §6.2.1: what is asked for is looked up when it can leave.
+    fn on_nack(&mut self, nack: &Nack<'_>) {
+        if self.own.find(nack.media).is_some() {
+            nack.lost().for_each(|number| self.control.resend.push(nack.media, number));
+        }
+    }
+
+    /// RFC 5104 §4.2.1: a limit for single streams.
+    fn on_max_bitrate(&mut self, limits: &MaxBitrate<'_>, events: &mut VecDeque<Event>) {
+        for limit in limits.limits() {
+            let Some(line) = self.own.find(limit.ssrc) else { continue };
+            let Some(line) = self.line_mut(line) else { continue };
+            let transceiver = line.agreed.transceiver;
+            let Some(stream) = line.streams.iter_mut().find(|stream| stream.ssrc == limit.ssrc) else {
+                continue;
+            };
+            if stream.bitrate_limit.replace(limit.bitrate) != Some(limit.bitrate) {
+                let (rid, bitrate) = (stream.rid, limit.bitrate);
+                events.push_back(Event::BitrateLimit { stream: Some((transceiver, rid)), bitrate });
+            }
+        }
+    }
+
+    /// A limit for all streams that it names, which is all that there are.
+    fn on_remb(&mut self, remb: &Remb<'_>, events: &mut VecDeque<Event>) {
+        if !self.control.uses.remb || self.control.remb == Some(remb.bitrate) {
+            return;
+        }
+        self.control.remb = Some(remb.bitrate);
+        self.set_ceilings();
+        events.push_back(Event::BitrateLimit { stream: None, bitrate: remb.bitrate });
+    }
+
+    /// The application's limit, in bits per second.
+    pub(crate) fn set_ceiling(&mut self, ceiling: Option<u64>) {
+        self.control.ceiling = ceiling;
+        self.set_ceilings();
+    }
+
+    /// What is sent stays below what the application has said, and what the peer has.
+    pub(super) fn set_ceilings(&mut self) {
+        let limits = [self.control.ceiling, self.control.remb];
+        // A peer that says nothing may be sent is not believed: its own feedback would starve it for good.
+        let ceiling = limits.into_iter().flatten().min().map(|ceiling| ceiling.max(MIN_CEILING));
+        self.control.pacer.set_ceiling(ceiling);
+    }
+
+    fn on_bye(&mut self, bye: &Bye<'_>, events: &mut VecDeque<Event>) {
+        for ssrc in bye.sources() {
+            if let Some(at) = self.known.find(ssrc).and_then(|at| usize::try_from(at).ok()) {
+                self.end_receiver(at, events);
+            }
         }
     }
 
     /// Asks for a key frame of the streams of a transceiver, or of that called `rid`.
     pub(crate) fn request_key_frame(&mut self, now: Instant, line: usize, rid: Option<Rid>) {
-        let is_fresh = |asked: Instant| now.saturating_duration_since(asked) < KEY_FRAME_PAUSE;
         for (_, receiver) in &mut self.receivers {
             let is_meant = usize::from(receiver.line) == line && (rid.is_none() || receiver.rid == rid);
-            if is_meant && receiver.is_media() && !receiver.key_frame_asked.is_some_and(is_fresh) {
-                receiver.key_frame_asked = Some(now);
-                self.picture_losses.push(receiver.ssrc);
+            if is_meant && receiver.is_media() {
+                receiver.key_frames.request(now);
+                self.control.wake(receiver.key_frames.next_timeout());
             }
         }
     }
 
-    /// Whether there is anything to say.
-    pub(super) fn has_rtcp(&self) -> bool {
-        !self.picture_losses.is_empty()
+    /// The wall clock at `now`, as RTCP has it.
+    pub(super) fn ntp(&self, now: Instant) -> NtpTime {
+        NtpTime::from_unix(self.clock.unix_at(now))
     }
 
-    /// Appends a compound packet of at most `room` bytes, in the clear.
-    pub(super) fn write_rtcp(&mut self, out: &mut BytesMut, room: usize) {
-        let start = out.len();
-        let sender = self.own_ssrc;
-        // RFC 3550 §6.1: a compound packet starts with a report and has a description.
-        ReceiverReport::emit(out, room, sender, &[]);
-        Description::emit(out, room - (out.len() - start), sender, &[(CNAME, self.cname.as_bytes())]);
-        while let Some(media) = self.picture_losses.last().copied() {
-            if !(PictureLoss { sender, media }).emit(out, room - (out.len() - start)) {
-                break;
-            }
-            self.picture_losses.pop();
-        }
+    /// The round trip to the peer, when it was measured.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.control.round_trip.smoothed()
     }
 }
+
+/// The lowest ceiling that a peer can set, in bits per second: an audio stream.
+const MIN_CEILING: u64 = 30_000;

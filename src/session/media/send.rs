@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use crate::buffer::Pool;
 use crate::rtp::elements::Form;
 use crate::rtp::ext::timing::AbsSendTime;
+use crate::rtp::extended::short_sequence;
 use crate::rtp::header::{EXTENSION_HEADER_LEN, FIXED_LEN, Fields};
 use crate::session::negotiate::TransceiverId;
 use crate::srtp::{MAX_RTCP_OVERHEAD, MAX_RTP_OVERHEAD};
@@ -16,7 +17,7 @@ use crate::wire::serial::Serial32;
 use super::Media;
 use super::line::{Line, is_filled_in};
 use super::packet::{OutgoingPacket, SendMediaError};
-use super::queue::Outgoing;
+use super::queue::{Keep, Kept, Outgoing};
 
 /// What the header extensions of a packet take at most, beside those of the application: a MID and a RID of 32
 /// bytes, time and number, their heads, the block's own head and its padding.
@@ -67,10 +68,23 @@ impl Media {
             out.clear();
             return Err(SendMediaError::TooLarge);
         }
+        let format = line.format_sent(packet.payload_type);
+        let Some(format) = format else { return Err(SendMediaError::UnknownFormat) };
+        let (codec, clock_rate) = (format.codec, format.clock_rate);
+        let (nack, rtx) = (format.feedback.nack, format.rtx.is_some());
         let Some(stream) = line.streams.get_mut(stream) else { return Err(SendMediaError::UnknownRid) };
-        stream.packets += 1;
-        stream.bytes += packet.payload.len() as u64;
-        stream.last = Some((packet.timestamp, now));
+        if stream.reports.packets() == 0 {
+            self.control.on_stream(now);
+        }
+        stream.note_key_frame(codec, packet.payload);
+        stream.reports.set_clock_rate(clock_rate);
+        stream.reports.on_sent(now, Serial32(packet.timestamp), packet.payload.len());
+        let history = match (nack, rtx && stream.repair.is_some()) {
+            (false, _) => Keep::Nothing,
+            (true, true) => Keep::Clear,
+            (true, false) => Keep::Sealed,
+        };
+        let kept = Kept { ssrc: stream.ssrc, sequence: packet.sequence, history };
         // The tag's place belongs to the packet, and so does that of the block which Cryptex may add (RFC 9335 §5.1).
         let end = out.len();
         let block = if packet.csrcs.is_empty() { 0 } else { EXTENSION_HEADER_LEN };
@@ -78,13 +92,15 @@ impl Media {
         let mut bytes = out.split();
         bytes.truncate(end);
         let Written { abs_send_time, transport_sequence } = written;
-        self.queue.push(Outgoing { bytes, abs_send_time, transport_sequence });
+        self.queue.push(Outgoing { bytes, abs_send_time, transport_sequence, kept });
+        self.control.pacer.set_queued(self.queue.bytes());
         Ok(())
     }
 
     /// Whether anything waits to leave.
-    pub(crate) fn has_output(&self) -> bool {
-        self.has_rtcp() || !self.queue.is_empty()
+    pub(crate) fn has_output(&self, now: Instant) -> bool {
+        let waits = !self.queue.is_empty() || !self.control.resend.is_empty();
+        self.control.has_output(now) || (waits && self.control.pacer.may_send(now))
     }
 
     /// The next sealed RTCP packet, or run of RTP packets of equal size.
@@ -97,8 +113,16 @@ impl Media {
         if self.keys.is_none() {
             return None;
         }
-        if self.has_rtcp() {
-            return self.poll_rtcp(pool);
+        if self.control.has_output(now)
+            && let Some(run) = self.poll_rtcp(now, pool)
+        {
+            return Some(run);
+        }
+        if self.control.pacer.may_send(now)
+            && let Some(contents) = self.pop_resend(now, pool)
+        {
+            self.control.pacer.on_sent(now, contents.len());
+            return Some(Run { contents, segment_size: None });
         }
         let mut run: Option<BytesMut> = None;
         let mut segment = 0;
@@ -108,8 +132,12 @@ impl Media {
             {
                 break;
             }
+            if !self.control.pacer.may_send(now) {
+                break;
+            }
             let Some(packet) = self.pop_sealed(now) else { break };
             let len = packet.len();
+            self.control.pacer.on_sent(now, len);
             match &mut run {
                 None => {
                     segment = len;
@@ -137,22 +165,48 @@ impl Media {
     /// The next packet of the queue, stamped and sealed. One that cannot be sealed is dropped: its number was used
     /// before.
     fn pop_sealed(&mut self, now: Instant) -> Option<BytesMut> {
-        let sent = AbsSendTime::new(self.clock.unix_at(now));
-        let outbound = &mut self.keys.as_mut()?.outbound;
         loop {
-            let mut packet = self.queue.pop()?;
-            packet.stamp(sent, &mut self.transport_sequence);
-            if outbound.protect_rtp(&mut packet.bytes, 0).is_ok() {
-                return Some(packet.bytes);
+            let packet = self.queue.pop()?;
+            self.control.pacer.set_queued(self.queue.bytes());
+            let sealed = self.seal(now, packet);
+            if sealed.is_some() {
+                return sealed;
             }
             tracing::debug!("an RTP packet was dropped: its sequence number was used before");
         }
     }
 
-    fn poll_rtcp(&mut self, pool: &mut Pool) -> Option<Run> {
+    /// Stamps a packet and seals it where it lies; it is remembered for those who ask for it again.
+    pub(super) fn seal(&mut self, now: Instant, mut packet: Outgoing) -> Option<BytesMut> {
+        let sent = AbsSendTime::new(self.clock.unix_at(now));
+        let is_numbered = packet.stamp(sent, self.control.sent.next_sequence());
+        let Kept { ssrc, sequence, history } = packet.kept;
+        if history == Keep::Clear
+            && let Some(stream) = self.own_stream(ssrc)
+        {
+            stream.history.push(now, sequence, &packet.bytes);
+        }
+        let outbound = &mut self.keys.as_mut()?.outbound;
+        outbound.protect_rtp(&mut packet.bytes, 0).ok()?;
+        if history == Keep::Sealed
+            && let Some(stream) = self.own_stream(ssrc)
+        {
+            stream.history.push(now, sequence, &packet.bytes);
+        }
+        if is_numbered || self.control.uses.ccfb {
+            let number = short_sequence(sequence);
+            self.control.sent.on_sent(now, ssrc, number, packet.bytes.len());
+        }
+        Some(packet.bytes)
+    }
+
+    fn poll_rtcp(&mut self, now: Instant, pool: &mut Pool) -> Option<Run> {
         let room = self.limits.datagram_size.saturating_sub(MAX_RTCP_OVERHEAD);
         let out = pool.tail(self.limits.datagram_size);
-        self.write_rtcp(out, room);
+        self.write_rtcp(now, out, room);
+        if out.is_empty() {
+            return None;
+        }
         let outbound = &mut self.keys.as_mut()?.outbound;
         outbound.protect_rtcp(out, 0).ok()?;
         Some(Run { contents: out.split(), segment_size: None })
@@ -184,7 +238,7 @@ fn write(line: &Line, stream: usize, packet: &OutgoingPacket<'_>, out: &mut Byte
     let fields = Fields {
         marker: packet.marker,
         payload_type: packet.payload_type,
-        sequence: crate::rtp::extended::short_sequence(packet.sequence),
+        sequence: short_sequence(packet.sequence),
         timestamp: Serial32(packet.timestamp),
         ssrc: stream.map_or(Ssrc(0), |stream| stream.ssrc),
     };

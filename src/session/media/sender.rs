@@ -1,8 +1,11 @@
 //! One RTP stream that is sent.
 
-use std::time::Instant;
-
+use crate::payload;
+use crate::rtp::extended::ExtendedSequence;
+use crate::rtp::stream::key_frames::{DEFAULT_INTERVAL, KeyFrameRequests, Repeat};
+use crate::rtp::stream::send::{History, HistoryConfig, Reports, Rtx};
 use crate::session::negotiate::Encoding;
+use crate::types::codec::Codec;
 use crate::types::ids::{Rid, Ssrc};
 
 /// What is known of a stream of ours.
@@ -12,19 +15,49 @@ pub(super) struct SendStream {
     pub(super) ssrc: Ssrc,
     /// The source of its retransmissions.
     pub(super) rtx: Option<Ssrc>,
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
-    /// The media time of the packet that was taken last, and when that was.
-    pub(super) last: Option<(u32, Instant)>,
     /// Whether the peer has reported on the stream: it knows by then which section it belongs to.
     pub(super) is_known: bool,
-    /// When the application was told that a key frame is wanted.
-    pub(super) key_frame_told: Option<Instant>,
+    pub(super) reports: Reports,
+    /// What the peer may ask for again.
+    pub(super) history: History,
+    /// Writes what is sent again into a stream of its own.
+    pub(super) repair: Option<Rtx>,
+    /// The peer's requests for key frames.
+    pub(super) key_frames: KeyFrameRequests,
+    /// Bits per second that the peer allows this stream (RFC 5104 §4.2.1).
+    pub(super) bitrate_limit: Option<u64>,
 }
 
 impl SendStream {
     pub(super) fn new(encoding: &Encoding) -> Self {
         let Encoding { rid, ssrc, rtx } = *encoding;
-        SendStream { rid, ssrc, rtx, packets: 0, bytes: 0, last: None, is_known: false, key_frame_told: None }
+        // RFC 4588 §4: numbers start anywhere; a source is as random as they need to be. Below 2^15, so that a
+        // receiver that misses the first ones counts the turns right (RFC 3711 §3.3.1).
+        let first = |ssrc: Ssrc| ExtendedSequence::CYCLE + u64::from(ssrc.0 & 0x7fff);
+        SendStream {
+            rid,
+            ssrc,
+            rtx,
+            is_known: false,
+            reports: Reports::new(90_000),
+            history: History::new(HistoryConfig::default()),
+            repair: rtx.map(|rtx| Rtx::new(rtx, first(rtx))),
+            key_frames: KeyFrameRequests::new(DEFAULT_INTERVAL, Repeat::Never),
+            bitrate_limit: None,
+        }
     }
+
+    /// A packet is sent: with the start of a key frame nobody waits for one any more.
+    pub(super) fn note_key_frame(&mut self, codec: Codec, payload: &[u8]) {
+        if self.key_frames.next_timeout().is_some() && starts_key_frame(codec, payload) {
+            self.key_frames.on_key_frame();
+        }
+    }
+}
+
+/// Whether a payload is the first of a frame that can be decoded without others.
+pub(super) fn starts_key_frame(codec: Codec, payload: &[u8]) -> bool {
+    let codec = payload::Codec::from_name(codec.name());
+    let info = codec.and_then(|codec| codec.describe(payload).ok());
+    info.is_some_and(|info| info.key_frame && info.starts_frame)
 }
