@@ -3,8 +3,8 @@
 use super::Rtc;
 use crate::rng::{Rng, Stream};
 use crate::session::media::{
-    Media, MediaLimits, OutgoingPacket, ReceiverInfo, SendMediaError, TransceiverConfig, TransceiverError,
-    TransceiverInfo,
+    FrameToSend, Media, MediaLimits, OutgoingPacket, ReceiverInfo, SendMediaError, TransceiverConfig,
+    TransceiverError, TransceiverInfo,
 };
 use crate::session::negotiate::{AgreedMedia, MediaLevel, SignalingState, TransceiverId, UnknownTransceiver};
 use crate::srtp::Cryptex;
@@ -71,6 +71,7 @@ impl Rtc {
     /// There is no such transceiver, or it has ended.
     pub fn set_media_level(&mut self, id: TransceiverId, level: MediaLevel) -> Result<(), TransceiverError> {
         self.negotiator.set_level(id, level)?;
+        self.session.media.iter_mut().for_each(|media| media.set_level(id, level));
         Ok(())
     }
 
@@ -127,6 +128,21 @@ impl Rtc {
     ) -> Result<(), SendMediaError> {
         let (now, media, pool) = self.session.media_parts().ok_or(SendMediaError::NotConnected)?;
         media.send_packet(now, pool, transceiver, rid, packet)
+    }
+
+    /// Sends an encoded frame in the stream of a transceiver, in a simulcast that called `rid`: it is cut into
+    /// packets, which take the numbers that follow those sent before.
+    ///
+    /// # Errors
+    /// See [`SendMediaError`]; nothing was taken then.
+    pub fn send_frame(
+        &mut self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        frame: &FrameToSend<'_>,
+    ) -> Result<(), SendMediaError> {
+        let (now, media, pool) = self.session.media_parts().ok_or(SendMediaError::NotConnected)?;
+        media.send_frame(now, pool, transceiver, rid, frame)
     }
 
     /// Asks the peer for a key frame of the streams of a transceiver, or of that called `rid`. Requests that follow

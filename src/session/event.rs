@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::channels::{ChannelId, MessageKind};
 use super::gather::{GatheringState, IceServerFailure};
-use super::media::{ReceiverId, RtpPacket};
+use super::media::{LostFrame, MediaFrame, ReceiverId, RtpPacket};
 use super::negotiate::TransceiverId;
 use super::transport::PathInfo;
 use crate::sctp::MessageId;
@@ -99,6 +99,10 @@ pub enum Event {
     },
     /// An RTP packet arrived, for a transceiver at the level of packets.
     Packet(RtpPacket),
+    /// A whole frame arrived, for a transceiver at the level of frames. Those of one stream come in order.
+    Frame(MediaFrame),
+    /// A frame was given up, for a transceiver at the level of frames. Of video, a key frame is asked for.
+    FrameLost(LostFrame),
     /// The peer said what its wall clock and the media time of a stream were at the same moment: streams of one
     /// sender are played in step by it (RFC 3550 §6.4.1).
     SenderReport {

@@ -571,8 +571,8 @@ impl Session {
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
-                if let (Event::Packet(_), Some(media)) = (&event, &mut self.media) {
-                    media.on_polled();
+                if let Some(media) = &mut self.media {
+                    media.on_polled(&event);
                 }
                 return Some(event);
             }

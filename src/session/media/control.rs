@@ -177,6 +177,7 @@ impl Media {
         if self.control.next_request.is_some_and(|at| at <= now) {
             self.tell_key_frames(now, events);
         }
+        self.run_assemblers(now, events);
         if self.control.feedback.is_some_and(|at| at <= now) {
             self.receivers.iter_mut().for_each(|(_, receiver)| _ = receiver.nacks.handle_timeout(now));
             self.find_feedback();

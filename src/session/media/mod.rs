@@ -18,6 +18,7 @@
 //! | [`queue::MAX_PACKETS`], `media_send_buffer` | packets that wait to be sent |
 
 mod control;
+mod frames;
 mod line;
 mod packet;
 mod queue;
@@ -27,6 +28,7 @@ mod repair;
 mod router;
 mod rtcp;
 mod send;
+mod send_frame;
 mod sender;
 mod transceiver;
 
@@ -40,12 +42,13 @@ use crate::dtls::SrtpKeys;
 use crate::rng::Rng;
 use crate::rtp::ext::{Ids, Kind};
 use crate::session::event::Event;
-use crate::session::negotiate::{AgreedMedia, TransceiverId};
+use crate::session::negotiate::{AgreedMedia, MediaLevel, TransceiverId};
 use crate::srtp::keys::MasterKey;
 use crate::srtp::{Cryptex, Inbound, Outbound};
 use crate::time::Clock;
 use crate::types::ids::Ssrc;
 
+pub use frames::{FrameToSend, LostFrame, MediaFrame};
 pub use packet::{OutgoingPacket, PacketOrigin, ReceiverId, RtpPacket, SendMediaError};
 pub use transceiver::{ReceiverInfo, TransceiverConfig, TransceiverError, TransceiverInfo};
 
@@ -128,6 +131,10 @@ pub(crate) struct Media {
     control: Control,
     /// Packets among the events.
     waiting: usize,
+    /// Bytes of the frames among the events.
+    waiting_bytes: usize,
+    /// Not after the time at which an assembly gives up what it waits for.
+    frames_due: Option<Instant>,
     /// The source of RTCP while nothing is sent.
     own_ssrc: Ssrc,
     cname: String,
@@ -149,6 +156,8 @@ impl Media {
             own: Sources::default(),
             queue: Queue::default(),
             waiting: 0,
+            waiting_bytes: 0,
+            frames_due: None,
             own_ssrc: Ssrc(rng.u32()),
             control: Control::new(rng),
             cname: String::new(),
@@ -315,9 +324,24 @@ impl Media {
         self.line_mut(line)?.streams.iter_mut().find(|stream| stream.ssrc == ssrc)
     }
 
-    /// A packet among the events was polled.
-    pub(crate) fn on_polled(&mut self) {
-        self.waiting = self.waiting.saturating_sub(1);
+    /// An event was polled: packets and frames do not wait any more.
+    pub(crate) fn on_polled(&mut self, event: &Event) {
+        match event {
+            Event::Packet(_) => self.waiting = self.waiting.saturating_sub(1),
+            Event::Frame(frame) => self.waiting_bytes = self.waiting_bytes.saturating_sub(frame.data.len()),
+            _ => {}
+        }
+    }
+
+    /// How what a transceiver receives is handed out, from the next packet on.
+    pub(crate) fn set_level(&mut self, transceiver: TransceiverId, level: MediaLevel) {
+        let Some(Some(line)) = self.lines.get_mut(transceiver.index()) else { return };
+        line.agreed.level = level;
+        for (_, receiver) in &mut self.receivers {
+            if usize::from(receiver.line) == transceiver.index() {
+                receiver.frames = None;
+            }
+        }
     }
 
     /// The streams of the peer, as far as packets of them have arrived.
@@ -339,7 +363,7 @@ impl Media {
         // What waits for the pacer leaves when that lets it; with room for it, it has left already.
         let waits = !self.queue.is_empty() || !self.control.resend.is_empty();
         let paced = if waits { self.control.pacer.next_send() } else { None };
-        crate::time::earliest([self.control.next_timeout(), paced])
+        crate::time::earliest([self.control.next_timeout(), paced, self.frames_due])
     }
 
     /// The connection is over.

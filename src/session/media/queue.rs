@@ -72,9 +72,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Whether a packet of `len` bytes may be put in, when `max_bytes` may wait.
-    pub(super) fn has_room(&self, len: usize, max_bytes: usize) -> bool {
-        self.packets.len() < MAX_PACKETS && self.bytes.saturating_add(len) <= max_bytes
+    /// Whether `packets` of `len` bytes in all may be put in, when `max_bytes` may wait.
+    pub(super) fn has_room(&self, packets: usize, len: usize, max_bytes: usize) -> bool {
+        self.packets.len() + packets <= MAX_PACKETS && self.bytes.saturating_add(len) <= max_bytes
     }
 
     pub(super) fn push(&mut self, packet: Outgoing) {

@@ -9,11 +9,14 @@ use crate::packet::Ecn;
 use crate::rtp::ext::timing::TransportSequence;
 use crate::rtp::header::{Header, Packet};
 use crate::session::event::Event;
+use crate::session::negotiate::MediaLevel;
 use crate::srtp::Refused;
-use crate::types::codec::Codec;
+use crate::time::earliest;
+use crate::types::codec::{Codec, MediaType};
 use crate::types::ids::Ssrc;
 use crate::wire::serial::Serial16;
 
+use super::frames::{self, Assembled, Assembler, Owner};
 use super::line::Payload;
 use super::packet::{PacketOrigin, ReceiverId, RtpPacket};
 use super::receiver::{Receiver, Role};
@@ -244,13 +247,77 @@ impl Media {
         self.receivers.iter().find(|(_, receiver)| is_it(receiver)).map(|(at, _)| at)
     }
 
-    /// Hands a packet to the application, unless that has stopped to poll.
+    /// Hands a packet to the application, or to the assembly of its frame.
     pub(super) fn deliver(&mut self, packet: RtpPacket, events: &mut VecDeque<Event>) {
+        let line = self.lines.get(packet.transceiver.index()).and_then(Option::as_deref);
+        if line.is_some_and(|line| line.agreed.level == MediaLevel::Frames) {
+            return self.assemble(packet, events);
+        }
+        // An application that has stopped to poll loses the newest.
         if self.waiting >= MAX_WAITING {
             self.dropped.not_polled += 1;
             return;
         }
         self.waiting += 1;
         events.push_back(Event::Packet(packet));
+    }
+
+    fn assemble(&mut self, packet: RtpPacket, events: &mut VecDeque<Event>) {
+        let now = packet.received;
+        let at = usize::try_from(packet.receiver.index).unwrap_or(usize::MAX);
+        let Some(receiver) = self.receivers.get_mut(at) else { return };
+        let nack = receiver.feedback.nack;
+        let mut frames =
+            receiver.frames.take().unwrap_or_else(|| Box::new(Assembler::new(frames::patience(nack))));
+        self.with_assembler(now, at, &mut frames, events, |frames, owner, out| {
+            frames.handle_packet(now, owner, packet, out);
+        });
+        if let Some(receiver) = self.receivers.get_mut(at) {
+            receiver.frames = Some(frames);
+        }
+    }
+
+    /// Lets an assembly work, and sees to what comes of it.
+    fn with_assembler(
+        &mut self,
+        now: Instant,
+        at: usize,
+        frames: &mut Assembler,
+        events: &mut VecDeque<Event>,
+        work: impl FnOnce(&mut Assembler, Owner, &mut Assembled<'_>),
+    ) {
+        let Some(receiver) = self.receivers.get_mut(at) else { return };
+        let Some(line) = self.lines.get(usize::from(receiver.line)).and_then(Option::as_deref) else {
+            return;
+        };
+        let transceiver = line.agreed.transceiver;
+        let owner = Owner { transceiver, receiver: receiver.id, rid: receiver.rid };
+        let (waiting, dropped) = (&mut self.waiting_bytes, &mut self.dropped.not_polled);
+        let mut out = Assembled { events, waiting, dropped, is_lost: false };
+        work(frames, owner, &mut out);
+        if out.is_lost && line.agreed.kind == MediaType::Video && receiver.key_frames.next_timeout().is_none()
+        {
+            receiver.key_frames.request(now);
+            self.control.wake(receiver.key_frames.next_timeout());
+        }
+        self.frames_due = earliest([self.frames_due, frames.next_timeout()]);
+    }
+
+    /// Gives up what assemblies have waited for long enough.
+    pub(super) fn run_assemblers(&mut self, now: Instant, events: &mut VecDeque<Event>) {
+        if self.frames_due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.frames_due = None;
+        for at in 0..self.receivers.capacity() {
+            let frames = self.receivers.get_mut(at).and_then(|receiver| receiver.frames.take());
+            let Some(mut frames) = frames else { continue };
+            self.with_assembler(now, at, &mut frames, events, |frames, owner, out| {
+                frames.run(now, owner, out)
+            });
+            if let Some(receiver) = self.receivers.get_mut(at) {
+                receiver.frames = Some(frames);
+            }
+        }
     }
 }

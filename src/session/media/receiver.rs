@@ -11,6 +11,7 @@ use crate::types::codec::Feedback;
 use crate::types::ids::{Rid, Ssrc};
 use crate::wire::window::ReplayWindow;
 
+use super::frames::Assembler;
 use super::packet::{ReceiverId, RtpPacket};
 use super::sender::starts_key_frame;
 
@@ -49,6 +50,8 @@ pub(super) struct Receiver {
     pub(super) full_intra_number: u8,
     /// What was agreed for the format that came last.
     pub(super) feedback: Feedback,
+    /// Assembles frames, where the application takes those.
+    pub(super) frames: Option<Box<Assembler>>,
 }
 
 impl Receiver {
@@ -67,6 +70,7 @@ impl Receiver {
             key_frames: KeyFrameRequests::new(DEFAULT_INTERVAL, Repeat::Times(MAX_REQUESTS)),
             full_intra_number: 0,
             feedback: Feedback::default(),
+            frames: None,
         }
     }
 
@@ -81,6 +85,7 @@ impl Receiver {
         let verdict = self.statistics.handle_packet(now, sequence, timestamp, payload_len);
         if matches!(verdict, Verdict::Restart(_)) {
             self.nacks.reset();
+            self.frames.iter_mut().for_each(|frames| frames.restart());
         }
         self.time.extend(timestamp);
         verdict

@@ -11,7 +11,7 @@ use crate::rtp::extended::short_sequence;
 use crate::rtp::header::{EXTENSION_HEADER_LEN, FIXED_LEN, Fields};
 use crate::session::negotiate::TransceiverId;
 use crate::srtp::{MAX_RTCP_OVERHEAD, MAX_RTP_OVERHEAD};
-use crate::types::ids::{Rid, Ssrc};
+use crate::types::ids::{Pt, Rid, Ssrc};
 use crate::wire::serial::Serial32;
 
 use super::Media;
@@ -21,7 +21,7 @@ use super::queue::{Keep, Kept, Outgoing};
 
 /// What the header extensions of a packet take at most, beside those of the application: a MID and a RID of 32
 /// bytes, time and number, their heads, the block's own head and its padding.
-const FILLED_IN: usize = 2 * (32 + 2) + (3 + 2) + (2 + 2) + 4 + 3;
+pub(super) const FILLED_IN: usize = 2 * (32 + 2) + (3 + 2) + (2 + 2) + 4 + 3;
 
 /// A run of sealed packets.
 pub(crate) struct Run {
@@ -39,62 +39,100 @@ impl Media {
         rid: Option<Rid>,
         packet: &OutgoingPacket<'_>,
     ) -> Result<(), SendMediaError> {
-        let room = self.limits.datagram_size.saturating_sub(MAX_RTP_OVERHEAD);
+        let room = self.packet_room();
         let len = FIXED_LEN + 4 * packet.csrcs.len().min(15) + packet.payload.len();
         let extensions: usize = packet.extensions.iter().map(|(_, data)| data.len() + 2).sum();
         if len > room {
             return Err(SendMediaError::TooLarge);
         }
-        if self.keys.is_none() {
-            return Err(SendMediaError::NotConnected);
-        }
-        let has_room = self.queue.has_room(len + extensions + FILLED_IN, self.limits.send_buffer);
-        let line = self.lines.get_mut(transceiver.index()).and_then(Option::as_deref_mut);
-        let line = line.ok_or(SendMediaError::UnknownTransceiver)?;
-        if !line.agreed.direction.sends() {
-            return Err(SendMediaError::NotSending);
-        }
-        let stream = line.stream_index(rid).ok_or(SendMediaError::UnknownRid)?;
-        if line.format_sent(packet.payload_type).is_none() {
-            return Err(SendMediaError::UnknownFormat);
-        }
-        if !has_room {
+        let place = self.sending(transceiver, rid, packet.payload_type)?;
+        if !self.queue.has_room(1, len + extensions + FILLED_IN, self.limits.send_buffer) {
             return Err(SendMediaError::WouldBlock);
         }
+        let (at, stream) = place;
+        let line = self.lines.get(at).and_then(Option::as_deref).ok_or(SendMediaError::UnknownTransceiver)?;
         let out = pool.tail(len + extensions + FILLED_IN + MAX_RTP_OVERHEAD);
-        let overhead = self.keys.as_ref().map_or(0, |keys| keys.outbound.rtp_overhead());
-        let written = write(line, stream, packet, out);
+        let written = write_header(line, stream, packet, out);
+        out.extend_from_slice(packet.payload);
         if out.len() > room {
             out.clear();
             return Err(SendMediaError::TooLarge);
         }
-        let format = line.format_sent(packet.payload_type);
-        let Some(format) = format else { return Err(SendMediaError::UnknownFormat) };
-        let (codec, clock_rate) = (format.codec, format.clock_rate);
-        let (nack, rtx) = (format.feedback.nack, format.rtx.is_some());
-        let Some(stream) = line.streams.get_mut(stream) else { return Err(SendMediaError::UnknownRid) };
+        let bytes = self.close(out, packet.csrcs.len());
+        self.enqueue(now, place, packet, packet.payload.len(), bytes, written);
+        Ok(())
+    }
+
+    /// What an RTP packet may take before it is sealed.
+    pub(super) fn packet_room(&self) -> usize {
+        self.limits.datagram_size.saturating_sub(MAX_RTP_OVERHEAD)
+    }
+
+    /// Whether a stream may be sent in with this payload type: the places of its line, and of it within.
+    pub(super) fn sending(
+        &self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        payload_type: Pt,
+    ) -> Result<(usize, usize), SendMediaError> {
+        if self.keys.is_none() {
+            return Err(SendMediaError::NotConnected);
+        }
+        let at = transceiver.index();
+        let line = self.lines.get(at).and_then(Option::as_deref).ok_or(SendMediaError::UnknownTransceiver)?;
+        if !line.agreed.direction.sends() {
+            return Err(SendMediaError::NotSending);
+        }
+        let stream = line.stream_index(rid).ok_or(SendMediaError::UnknownRid)?;
+        line.format_sent(payload_type).ok_or(SendMediaError::UnknownFormat)?;
+        Ok((at, stream))
+    }
+
+    /// Splits a written packet off. The tag's place behind it belongs to it, and so does that of the block which
+    /// Cryptex may add (RFC 9335 §5.1).
+    pub(super) fn close(&self, out: &mut BytesMut, csrcs: usize) -> BytesMut {
+        let overhead = self.keys.as_ref().map_or(0, |keys| keys.outbound.rtp_overhead());
+        let end = out.len();
+        let block = if csrcs == 0 { 0 } else { EXTENSION_HEADER_LEN };
+        out.resize(end + overhead + block, 0);
+        let mut bytes = out.split();
+        bytes.truncate(end);
+        bytes
+    }
+
+    /// Puts a written packet into the queue.
+    pub(super) fn enqueue(
+        &mut self,
+        now: Instant,
+        (at, stream): (usize, usize),
+        packet: &OutgoingPacket<'_>,
+        payload_len: usize,
+        bytes: BytesMut,
+        written: Written,
+    ) {
+        let Some(line) = self.lines.get_mut(at).and_then(Option::as_deref_mut) else { return };
+        let Some(format) = line.agreed.formats.iter().find(|format| format.send == packet.payload_type)
+        else {
+            return;
+        };
+        let Some(stream) = line.streams.get_mut(stream) else { return };
         if stream.reports.packets() == 0 {
             self.control.on_stream(now);
         }
-        stream.note_key_frame(codec, packet.payload);
-        stream.reports.set_clock_rate(clock_rate);
-        stream.reports.on_sent(now, Serial32(packet.timestamp), packet.payload.len());
-        let history = match (nack, rtx && stream.repair.is_some()) {
+        let payload = bytes.get(bytes.len() - payload_len.min(bytes.len())..).unwrap_or_default();
+        stream.note_key_frame(format.codec, payload);
+        stream.next_sequence = stream.next_sequence.max(packet.sequence + 1);
+        stream.reports.set_clock_rate(format.clock_rate);
+        stream.reports.on_sent(now, Serial32(packet.timestamp), payload_len);
+        let history = match (format.feedback.nack, format.rtx.is_some() && stream.repair.is_some()) {
             (false, _) => Keep::Nothing,
             (true, true) => Keep::Clear,
             (true, false) => Keep::Sealed,
         };
         let kept = Kept { ssrc: stream.ssrc, sequence: packet.sequence, history };
-        // The tag's place belongs to the packet, and so does that of the block which Cryptex may add (RFC 9335 §5.1).
-        let end = out.len();
-        let block = if packet.csrcs.is_empty() { 0 } else { EXTENSION_HEADER_LEN };
-        out.resize(end + overhead + block, 0);
-        let mut bytes = out.split();
-        bytes.truncate(end);
         let Written { abs_send_time, transport_sequence } = written;
         self.queue.push(Outgoing { bytes, abs_send_time, transport_sequence, kept });
         self.control.pacer.set_queued(self.queue.bytes());
-        Ok(())
     }
 
     /// Whether anything waits to leave.
@@ -214,13 +252,18 @@ impl Media {
 }
 
 /// Where in a written packet the places are that are filled in when it leaves.
-struct Written {
+pub(super) struct Written {
     abs_send_time: Option<u16>,
     transport_sequence: Option<u16>,
 }
 
-/// Writes a packet behind nothing into `out`, which has room for it.
-fn write(line: &Line, stream: usize, packet: &OutgoingPacket<'_>, out: &mut BytesMut) -> Written {
+/// Writes the header of a packet into `out`, which is empty and has room for it.
+pub(super) fn write_header(
+    line: &Line,
+    stream: usize,
+    packet: &OutgoingPacket<'_>,
+    out: &mut BytesMut,
+) -> Written {
     let ids = line.send;
     let stream = line.streams.get(stream);
     // Until the peer has reported on a stream, it may not know where the stream belongs (RFC 9143 §9.1).
@@ -270,7 +313,6 @@ fn write(line: &Line, stream: usize, packet: &OutgoingPacket<'_>, out: &mut Byte
             w.push(id, data);
         }
     });
-    out.extend_from_slice(packet.payload);
     Written { abs_send_time, transport_sequence }
 }
 

@@ -24,6 +24,10 @@ pub(super) struct SendStream {
     pub(super) repair: Option<Rtx>,
     /// The peer's requests for key frames.
     pub(super) key_frames: KeyFrameRequests,
+    /// Cuts frames, for the encoding that was sent last.
+    pub(super) packetizer: Option<(Codec, payload::Packetizer)>,
+    /// The number of the next packet that is made here.
+    pub(super) next_sequence: u64,
     /// Bits per second that the peer allows this stream (RFC 5104 §4.2.1).
     pub(super) bitrate_limit: Option<u64>,
 }
@@ -43,6 +47,8 @@ impl SendStream {
             history: History::new(HistoryConfig::default()),
             repair: rtx.map(|rtx| Rtx::new(rtx, first(rtx))),
             key_frames: KeyFrameRequests::new(DEFAULT_INTERVAL, Repeat::Never),
+            packetizer: None,
+            next_sequence: first(ssrc),
             bitrate_limit: None,
         }
     }
