@@ -79,6 +79,7 @@ function prefer(pc, name) {
   for (const transceiver of pc.getTransceivers().filter(({ sender }) => sender.track?.kind === "video")) {
     const { codecs } = RTCRtpReceiver.getCapabilities("video");
     const is = ({ mimeType }) => mimeType.toLowerCase() === `video/${name.toLowerCase()}`;
+    if (!codecs.some(is)) throw new Error(`This browser does not speak ${name}.`);
     transceiver.setCodecPreferences([...codecs.filter(is), ...codecs.filter((codec) => /rtx|red|fec/.test(codec.mimeType))]);
   }
 }
