@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use sansrtc::payload::Codec;
 use sansrtc::rtp::ext::Kind;
+use sansrtc::rtp::ntp::NtpTime;
 use sansrtc::sfu::{self, Arrived, Layer, Offer, Rates, Rewrite, Start, Verdict, Viewer};
 use sansrtc::{
     Key, OutgoingPacket, ReceiverId, Rid, RtcMut, RtpPacket, SendMediaError, TransceiverId, TransceiverInfo,
@@ -155,6 +156,17 @@ impl Track {
                 tracing::debug!(%error, "a packet is not forwarded");
             }
         }
+    }
+
+    /// Takes the times of a sender report, if it is about one of these streams: with them, time stamps stay true
+    /// when a viewer changes to another encoding.
+    pub(crate) fn handle_report(&mut self, stream: ReceiverId, unix_time: Duration, timestamp: u64) -> bool {
+        let at = self.encodings.iter().position(|encoding| encoding.stream == Some(stream));
+        if let Some(encoding) = at.and_then(|at| u8::try_from(at).ok()) {
+            // The lower half is what was on the wire.
+            self.source.handle_report(encoding, NtpTime::from_unix(unix_time), timestamp as u32);
+        }
+        at.is_some()
     }
 
     // --- Layers ------------------------------------------------------------------------------------
