@@ -42,6 +42,8 @@ pub(crate) struct Seen {
     pub(crate) source: Source,
     /// Where it goes.
     pub(crate) transceiver: TransceiverId,
+    /// Its browser has agreed to it.
+    pub(crate) is_agreed: bool,
     /// Counts what this member sees, for the choice of layers.
     pub(crate) number: u64,
     /// Names the sender, in the descriptions.
@@ -98,7 +100,14 @@ impl Member {
             Ok(transceiver) => {
                 let number = self.seen;
                 self.seen += 1;
-                self.sees.push(Seen { from, source, transceiver, number, owner: owner.to_owned() });
+                self.sees.push(Seen {
+                    from,
+                    source,
+                    transceiver,
+                    is_agreed: false,
+                    number,
+                    owner: owner.to_owned(),
+                });
                 self.is_stale = true;
                 Some(transceiver)
             }
@@ -146,11 +155,13 @@ impl Member {
         let answer: Answer = sdp.parse().map_err(|error| format!("{error}"))?;
         rtc.accept_answer(&answer).map_err(|error| error.to_string())?;
         self.is_offered = false;
-        let tracks = self.sees.iter().filter_map(|seen| {
+        let tracks = self.sees.iter_mut().filter_map(|seen| {
             let mid = rtc.transceiver(seen.transceiver)?.mid?.to_string();
+            seen.is_agreed = true;
             Some(Shown { mid, participant: &seen.owner, source: seen.source })
         });
-        self.tell(&ToBrowser::Tracks { tracks: tracks.collect() });
+        let message = json(&ToBrowser::Tracks { tracks: tracks.collect() });
+        self.outbox.send(message);
         Ok(())
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sansrtc::session::negotiate::Capability;
 use sansrtc::{
-    ChannelId, Codec, Event, Key, MediaConfig, MediaType, MessageKind, Offer, RemoteCandidate, Rtc,
+    ChannelId, Codec, ConnectionState, Event, Key, MediaConfig, MediaType, MessageKind, Offer,
+    RemoteCandidate, Rtc,
 };
 
 use crate::budget::Budget;
@@ -197,6 +198,8 @@ impl Rooms {
             ToServer::Answer { sdp } => {
                 member.on_answer(&mut rtc, &sdp)?;
                 member.negotiate(&mut rtc);
+                drop(rtc);
+                self.start_tracks(net, key);
             }
             ToServer::Restart => {
                 member.restart(&mut rtc);
@@ -331,6 +334,17 @@ impl Rooms {
     }
 
     // --- Pictures ----------------------------------------------------------------------------------
+
+    /// Sends a member what it has agreed to, once it is connected.
+    fn start_tracks(&mut self, net: &mut Net, key: Key) {
+        let is_connected = net.endpoint.get(key).is_some_and(|rtc| rtc.state() == ConnectionState::Connected);
+        let sees = self.members.get(&key).map(|member| &member.sees).filter(|_| is_connected);
+        for seen in sees.into_iter().flatten().filter(|seen| seen.is_agreed) {
+            if let Some(track) = self.tracks.get_mut(&(seen.from, seen.source)) {
+                track.set_ready(key);
+            }
+        }
+    }
 
     /// A viewer cannot show what it gets: its sender is asked for a fresh start.
     fn on_key_frame_requested(&mut self, net: &mut Net, viewer: Key, transceiver: sansrtc::TransceiverId) {

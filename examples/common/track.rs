@@ -49,6 +49,8 @@ struct Watcher {
     key: Key,
     /// Where it goes; `None` when there was no way to show it.
     transceiver: Option<TransceiverId>,
+    /// There is a way to it.
+    is_ready: bool,
     /// Of the picture, in pixels.
     height: u32,
     viewer: Viewer,
@@ -93,10 +95,18 @@ impl Track {
             tl0: rand::random(),
             frame: rand::random(),
         };
-        let mut viewer = Viewer::new(self.clock_rate, start);
-        // Until the page has said how large the picture is.
-        viewer.set_wanted(Some(Layer::all_of(0)));
-        self.viewers.push(Watcher { key, transceiver, height: HEIGHTS[0], viewer });
+        let viewer = Viewer::new(self.clock_rate, start);
+        self.viewers.push(Watcher { key, transceiver, is_ready: false, height: HEIGHTS[0], viewer });
+    }
+
+    /// A viewer is connected and has agreed to the track: it is sent from now on.
+    pub(crate) fn set_ready(&mut self, key: Key) {
+        let watcher = self.viewers.iter_mut().find(|watcher| watcher.key == key && !watcher.is_ready);
+        if let Some(watcher) = watcher {
+            watcher.is_ready = true;
+            // Until the page has said how large the picture is.
+            watcher.viewer.set_wanted(Some(Layer::all_of(0)));
+        }
     }
 
     /// Somebody sees it no longer.
@@ -197,7 +207,8 @@ impl Track {
 
     /// Takes the layer chosen for a viewer.
     pub(crate) fn choose(&mut self, key: Key, chosen: Option<Layer>, is_silent: bool) {
-        let Some(at) = self.viewers.iter().position(|watcher| watcher.key == key) else { return };
+        let ready = |watcher: &Watcher| watcher.key == key && watcher.is_ready;
+        let Some(at) = self.viewers.iter().position(ready) else { return };
         let height = self.viewers[at].height;
         let wanted = match chosen {
             _ if height == 0 => None,

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use sansrtc::{Event, Key, MediaConfig, MediaDirection, MediaType, TransceiverConfig, TransceiverId};
+use sansrtc::{
+    ConnectionState, Event, Key, MediaConfig, MediaDirection, MediaType, TransceiverConfig, TransceiverId,
+};
 
 use crate::common::net::{App, Net};
 use crate::common::track::Track;
@@ -46,6 +48,13 @@ impl App for Streams {
                 let track = stream.tracks.iter_mut().find(|(id, ..)| *id == packet.transceiver);
                 if let Some((.., track)) = track {
                     track.forward(net, &packet);
+                }
+            }
+            Event::State(ConnectionState::Connected) => {
+                let Some(Peer::Viewer { name, .. }) = self.peers.get(&key) else { return };
+                for (.., track) in self.streams.get_mut(name).iter_mut().flat_map(|stream| &mut stream.tracks)
+                {
+                    track.set_ready(key);
                 }
             }
             Event::SenderReport { receiver, unix_time, timestamp } => {
