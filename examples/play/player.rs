@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use sansrtc::payload::{FrameInfo, Packetizer};
 use sansrtc::{
-    ConnectionState, Event, Key, MediaConfig, MediaDirection, MediaType, OutgoingPacket, RtcMut,
+    ConnectionState, Event, FrameToSend, Key, MediaConfig, MediaDirection, MediaLevel, MediaType, RtcMut,
     SendMediaError, TransceiverConfig, TransceiverId,
 };
 
@@ -16,8 +14,6 @@ use crate::common::whip::{Ask, Created, Refusal, Sessions};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_secs(5);
-/// The largest payload: what a datagram has room for besides headers.
-const MAX_PAYLOAD: usize = 1100;
 
 /// One who watches.
 struct Viewer {
@@ -32,9 +28,6 @@ struct Playing {
     transceiver: TransceiverId,
     /// The time stamp of the clip's start (RFC 3550 §5.1: at random).
     base: u32,
-    packetizer: Packetizer,
-    /// The number of the next packet.
-    sequence: u64,
     /// The next frame, and how often the clip was played to its end.
     next: usize,
     rounds: u32,
@@ -115,7 +108,7 @@ impl App for Player {
 impl Player {
     /// Plays a clip.
     pub(crate) fn new(net: &mut Net, clip: Clip) -> Self {
-        let mut media = MediaConfig::browser();
+        let mut media = MediaConfig { level: MediaLevel::Frames, ..MediaConfig::browser() };
         // Only what the clip is encoded with can be sent.
         for formats in [&mut media.audio, &mut media.video] {
             formats.retain(|format| clip.reels().any(|reel| reel.codec.name() == format.codec.name()));
@@ -135,9 +128,6 @@ impl Player {
                 kind,
                 transceiver: added.map_err(|error| Refusal::new(500, error))?,
                 base: rand::random(),
-                packetizer: Packetizer::new(reel.codec, rand::random()),
-                // RFC 3711 §3.3.1: low, so that the first turn is not missed.
-                sequence: u64::from(rand::random::<u16>() >> 1),
                 next: 0,
                 rounds: 0,
                 sent: 0,
@@ -187,9 +177,8 @@ impl Playing {
         }
     }
 
-    /// Cuts a frame into packets and sends them.
     fn send_frame(
-        &mut self,
+        &self,
         rtc: &mut RtcMut<'_>,
         reel: &Reel,
         timestamp: u32,
@@ -198,20 +187,9 @@ impl Playing {
         let info = rtc.transceiver(self.transceiver).ok_or(SendMediaError::UnknownTransceiver)?;
         let format = info.formats.iter().find(|format| format.codec.name() == reel.codec.name());
         let payload_type = format.ok_or(SendMediaError::UnknownFormat)?.send;
-        let about = FrameInfo { key_frame: is_key(reel.codec, data), ..FrameInfo::default() };
-        let payloads = self.packetizer.start(data, MAX_PAYLOAD, about);
-        let mut payloads = payloads.map_err(|_| SendMediaError::TooLarge)?;
-        let mut payload = BytesMut::new();
-        while let Some(is_last) = payloads.next_payload(&mut payload) {
-            let packet = OutgoingPacket {
-                marker: is_last && reel.codec.is_video(),
-                ..OutgoingPacket::new(payload_type, self.sequence, timestamp, &payload)
-            };
-            rtc.send_packet(self.transceiver, None, &packet)?;
-            self.sequence += 1;
-            payload.clear();
-        }
-        Ok(())
+        let frame = FrameToSend::new(payload_type, timestamp, data);
+        let frame = if is_key(reel.codec, data) { frame.key_frame() } else { frame };
+        rtc.send_frame(self.transceiver, None, &frame)
     }
 
     fn progress(&self, clip: &Clip) -> String {

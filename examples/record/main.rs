@@ -7,14 +7,12 @@
 //! prints a URL, whose page publishes camera and microphone. So does any other WHIP client, at `/whip/NAME`.
 //!
 //! ```text
-//!  browser --POST /whip/NAME--> ../common/whip.rs --> recorder.rs --> NAME-1.ogg, NAME-1.ivf
-//!          --RTP-------------> assembly.rs --frames--> files.rs
+//!  browser --POST /whip/NAME--> ../common/whip.rs --> recorder.rs --frames--> files.rs --> NAME-1.ogg, NAME-1.ivf
 //! ```
 
 // An example is the caller that the library asks for: it owns the clock, the threads and the sockets.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-mod assembly;
 #[path = "../common/mod.rs"]
 mod common;
 mod files;

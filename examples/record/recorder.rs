@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sansrtc::payload::Codec;
-use sansrtc::{Event, Key, MediaConfig, RtpPacket};
+use sansrtc::{Event, Key, MediaConfig, MediaFrame, MediaLevel, ReceiverId};
 
-use crate::assembly::Assembly;
 use crate::common::net::{App, Net};
 use crate::common::whip::{Ask, Created, Refusal, Sessions};
 use crate::files::TrackFile;
@@ -22,7 +21,7 @@ const MAX_STREAMS: usize = 8;
 struct Recording {
     /// The name of its files, without an ending.
     stem: String,
-    streams: Vec<(Assembly, TrackFile)>,
+    streams: Vec<(ReceiverId, TrackFile)>,
 }
 
 /// All recordings.
@@ -38,8 +37,8 @@ impl App for Recorder {
 
     fn on_event(&mut self, net: &mut Net, key: Key, event: Event) {
         match event {
-            Event::Packet(packet) => {
-                if let Err(error) = self.on_packet(net, key, packet) {
+            Event::Frame(frame) => {
+                if let Err(error) = self.on_frame(net, key, &frame) {
                     eprintln!("cannot go on recording: {error}");
                     net.close(key);
                 }
@@ -99,7 +98,7 @@ impl Recorder {
     /// Records into `dir`.
     pub(crate) fn new(net: &mut Net, dir: PathBuf) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
-        net.config.media = MediaConfig::browser();
+        net.config.media = MediaConfig { level: MediaLevel::Frames, ..MediaConfig::browser() };
         Ok(Recorder { dir, sessions: Sessions::default(), recordings: HashMap::new(), next_tick: None })
     }
 
@@ -124,35 +123,29 @@ impl Recorder {
         stems.into_iter().find(|stem| !is_taken(stem)).unwrap_or_else(|| name.to_owned())
     }
 
-    fn on_packet(&mut self, net: &mut Net, key: Key, packet: RtpPacket) -> io::Result<()> {
+    fn on_frame(&mut self, net: &mut Net, key: Key, frame: &MediaFrame) -> io::Result<()> {
         let Some(recording) = self.recordings.get_mut(&key) else { return Ok(()) };
-        let known = recording.streams.iter().position(|(stream, _)| stream.receiver == packet.receiver);
+        let known = recording.streams.iter().position(|(stream, _)| *stream == frame.receiver);
         let at = match known {
             Some(at) => at,
             None if recording.streams.len() >= MAX_STREAMS => return Ok(()),
             None => {
-                let Some(codec) = Codec::from_name(packet.codec.name()) else { return Ok(()) };
+                let Some(codec) = Codec::from_name(frame.codec.name()) else { return Ok(()) };
                 // Each layer of a simulcast is a file of its own.
-                let layer = packet.rid.map(|rid| format!("-{rid}")).unwrap_or_default();
+                let layer = frame.rid.map(|rid| format!("-{rid}")).unwrap_or_default();
                 // Browsers send Opus in mono or stereo as they like; decoders make two channels of either.
                 let file = TrackFile::create(&self.dir, &format!("{}{layer}", recording.stem), codec, 2)?;
                 println!("{}: writing {}", recording.stem, file.path.display());
-                recording.streams.push((Assembly::new(&packet, codec), file));
+                recording.streams.push((frame.receiver, file));
                 recording.streams.len() - 1
             }
         };
-        let now = packet.received;
-        let (stream, file) = &mut recording.streams[at];
-        stream.handle_packet(now, packet);
-        let (mut result, mut needs_key) = (Ok(()), false);
-        stream.poll(now, |frame| match file.write(frame.time, frame.is_key, frame.after_gap, &frame.data) {
-            Ok(needed) => needs_key = needed,
-            Err(error) => result = Err(error),
-        });
+        let (_, file) = &mut recording.streams[at];
+        let needs_key = file.write(frame.timestamp, frame.key_frame, frame.after_gap, &frame.data)?;
         if needs_key && let Some(mut rtc) = net.connection(key) {
-            rtc.request_key_frame(stream.transceiver, stream.rid);
+            rtc.request_key_frame(frame.transceiver, frame.rid);
         }
-        result
+        Ok(())
     }
 
     fn finish(&mut self, key: Key) {

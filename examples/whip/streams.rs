@@ -59,10 +59,10 @@ impl App for Streams {
             }
             Event::SenderReport { receiver, unix_time, timestamp } => {
                 let Some(Peer::Publisher { name }) = self.peers.get(&key) else { return };
-                let tracks = self.streams.get_mut(name).map(|stream| &mut stream.tracks);
-                tracks.is_some_and(|tracks| {
-                    tracks.iter_mut().any(|(.., track)| track.handle_report(receiver, unix_time, timestamp))
-                });
+                let Some(stream) = self.streams.get_mut(name) else { return };
+                for (.., track) in &mut stream.tracks {
+                    track.handle_report(receiver, unix_time, timestamp);
+                }
             }
             Event::KeyFrameRequested { transceiver, .. } => {
                 let Some(Peer::Viewer { name, sees }) = self.peers.get(&key) else { return };
