@@ -15,6 +15,8 @@ pub struct RtcStats {
     pub state: ConnectionState,
     /// The pair of addresses in use, with its round-trip time.
     pub path: Option<PathInfo>,
+    /// Candidate pairs with their round-trip times, checks and bytes, best first; after a restart the new ones.
+    pub pairs: Vec<ice::PairView>,
     /// UDP payload sent, in bytes.
     pub bytes_sent: u64,
     /// UDP payload received, in bytes.
@@ -46,6 +48,7 @@ impl RtcStats {
         RtcStats {
             state: session.state(),
             path: transport.ice.send_path().map(PathInfo::from),
+            pairs: transport.ice.pairs().collect(),
             bytes_sent: transport.bytes_sent,
             bytes_received: transport.bytes_received,
             datagrams_sent: transport.datagrams_sent,

@@ -12,7 +12,7 @@ use super::embedding::{Embed, Embedding, LastFlight};
 use super::encode::{Body, MAX_MESSAGE, Outgoing};
 use super::facts::{Fact, Facts};
 use super::generation::{Generation, GenerationId, Remote, Side};
-use super::pair::{End, Pair, PairFoundation, PairId};
+use super::pair::{End, Pair, PairFoundation, PairId, Traffic};
 use super::path::Consent;
 use super::{
     ConnectionState, CredentialsError, LocalCandidateError, PairView, Path, RemoteCandidate,
@@ -87,6 +87,8 @@ pub struct Agent {
     pub(super) previous: Option<Box<Generation>>,
     pub(super) consent: Consent,
     pub(super) path: Option<Path>,
+    /// What went over it, until it changes.
+    pub(super) traffic: Traffic,
     outbox: VecDeque<Outgoing>,
     /// A DTLS handshake that travels in checks; `None` when none does.
     embedding: Option<Box<Embedding>>,
@@ -141,6 +143,7 @@ impl Agent {
             previous: None,
             consent: Consent::default(),
             path: None,
+            traffic: Traffic::default(),
             outbox: VecDeque::new(),
             embedding: None,
             timers: Timers::default(),
@@ -267,6 +270,10 @@ impl Agent {
         self.reconsider(now);
         self.consider_nomination(now);
         self.kick(now);
+        // The peer learns at once where it is heard from now on.
+        if self.consent.of.is_some() && !self.config.lite {
+            self.consent.next.arm_no_later_than(now);
+        }
     }
 
     /// Forms all pairs again that there could be, and checks them: what was of no use once may be the only way
@@ -709,7 +716,16 @@ impl Agent {
 
     /// The pairs, best first; after a restart those of the new generation.
     pub fn pairs(&self) -> impl Iterator<Item = PairView> {
-        self.current.checklist.iter().map(|pair| PairView {
+        self.current.checklist.iter().map(|pair| self.view(pair))
+    }
+
+    fn view(&self, pair: &Pair) -> PairView {
+        let in_use = self.path.is_some_and(|path| path.pair == pair.id);
+        let mut stats = pair.stats;
+        if in_use {
+            stats.add(&self.traffic);
+        }
+        PairView {
             id: pair.id,
             local: pair.local.address,
             mapped: pair.mapped,
@@ -720,10 +736,24 @@ impl Agent {
             state: pair.state,
             priority: pair.priority(self.role),
             nominated: pair.nominated,
-            in_use: self.path.is_some_and(|path| path.pair == pair.id),
+            in_use,
             rtt: pair.rtt.mean(),
-            stats: pair.stats,
-        })
+            stats,
+        }
+    }
+
+    /// Packets were sent over the path in use.
+    pub fn on_data_sent(&mut self, packets: u64, bytes: u64) {
+        self.traffic.sent.0 += packets;
+        self.traffic.sent.1 += bytes;
+    }
+
+    /// A packet came from `source` to `local`; it is counted when that is the path in use.
+    pub fn on_data_received(&mut self, source: SocketAddr, local: SocketAddr, bytes: u64) {
+        if self.path.is_some_and(|path| same(path.remote, source) && same(path.local, local)) {
+            self.traffic.received.0 += 1;
+            self.traffic.received.1 += bytes;
+        }
     }
 
     /// What was counted.

@@ -177,7 +177,10 @@ impl Agent {
         self.current.nominating = None;
         self.timers.nomination.cancel();
         self.timers.patience.cancel();
-        self.current.checklist.abandon_open();
+        // One of them may be the backup.
+        if !self.config.keep_backup {
+            self.current.checklist.abandon_open();
+        }
         if !self.config.moves {
             self.timers.pace.cancel();
         }

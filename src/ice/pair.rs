@@ -102,6 +102,31 @@ pub struct PairStats {
     pub responses_received: u32,
     /// The sum of all round-trip times measured; divided by `responses_received` it is their mean.
     pub total_round_trip_time: Duration,
+    /// Packets that were sent over it while it was in use, without checks.
+    pub packets_sent: u64,
+    /// Their bytes, without what a relay or a stream puts around them.
+    pub bytes_sent: u64,
+    /// Packets that came over it while it was in use, without checks.
+    pub packets_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+}
+
+impl PairStats {
+    /// Adds what was counted apart, since the pair came into use.
+    pub(super) fn add(&mut self, traffic: &Traffic) {
+        self.packets_sent += traffic.sent.0;
+        self.bytes_sent += traffic.sent.1;
+        self.packets_received += traffic.received.0;
+        self.bytes_received += traffic.received.1;
+    }
+}
+
+/// Packets and bytes over the path in use.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Traffic {
+    pub(super) sent: (u64, u64),
+    pub(super) received: (u64, u64),
 }
 
 /// Round-trip time, smoothed as RFC 6298 §2 has it.

@@ -21,6 +21,8 @@ pub(super) struct Consent {
     unanswered: u32,
     /// When the last one was.
     asked: Option<Instant>,
+    /// The peer has checked another pair since the last answer, as one does that has lost this one.
+    hinted: bool,
     /// The next check.
     pub(super) next: Timer,
     /// The end of consent, unless it is renewed.
@@ -51,6 +53,11 @@ impl Agent {
         let changed = chosen != self.consent.of;
         self.path = chosen.and_then(|(g, id)| Some(self.generation(g)?.checklist.pair(id)?.path()));
         if changed {
+            let traffic = std::mem::take(&mut self.traffic);
+            let former = self.consent.of.and_then(|(g, id)| self.generation_mut(g)?.checklist.pair_mut(id));
+            if let Some(former) = former {
+                former.stats.add(&traffic);
+            }
             self.consent = Consent { of: chosen, ..Consent::default() };
             self.facts.path_changed(self.path);
             if let Some((generation, id)) = chosen {
@@ -144,8 +151,9 @@ impl Agent {
 
     /// Whether consent checks of the path are not answered at the moment. The last one may still be.
     pub(super) fn is_doubted(&self) -> bool {
+        let most = if self.consent.hinted { 1 } else { DOUBTED_AFTER };
         self.config.moves
-            && self.consent.unanswered > DOUBTED_AFTER
+            && self.consent.unanswered > most
             && self.consent.of.is_some_and(|(generation, _)| generation == self.current.id)
     }
 
@@ -156,7 +164,12 @@ impl Agent {
         let is_quiet = now.saturating_duration_since(selected.last_heard) > MAX_CONSENT_RTO;
         let asked = self.consent.asked.is_some_and(|at| now.saturating_duration_since(at) < MAX_CONSENT_RTO);
         if self.config.moves && !self.config.lite && is_quiet && !asked {
+            self.consent.hinted = true;
             self.consent.next.arm_no_later_than(now);
+            // If that one is to be gone over to, it has to have answered of late.
+            if self.current.checklist.pair(checked).is_some_and(Pair::is_valid) {
+                self.send_check(now, self.current.id, checked, false);
+            }
         }
     }
 
@@ -190,6 +203,7 @@ impl Agent {
             return;
         }
         self.consent.unanswered = 0;
+        self.consent.hinted = false;
         self.consent.expiry.arm(now + self.config.consent_timeout);
         if !self.config.lite {
             let next = now + self.consent_interval();

@@ -201,7 +201,7 @@ impl Session {
     /// Carries out a command on the transport, and what follows from it.
     pub(crate) fn command<R>(&mut self, command: impl FnOnce(Instant, &mut Transport) -> R) -> R {
         let result = command(self.now, &mut self.transport);
-        self.transport.ice.handle_timeout(self.now);
+        self.transport.handle_ice_timeout(self.now);
         self.settle();
         result
     }
@@ -242,7 +242,12 @@ impl Session {
 
     /// A datagram of the peer, without what relays and streams put around it.
     fn handle_datagram_inside(&mut self, datagram: Datagram) {
-        match demux::classify(&datagram.contents) {
+        let kind = demux::classify(&datagram.contents);
+        if matches!(kind, Kind::Dtls | Kind::Rtp | Kind::Rtcp) {
+            let Datagram { source, destination, .. } = datagram;
+            self.transport.ice.on_data_received(source, destination, datagram.contents.len() as u64);
+        }
+        match kind {
             Kind::Stun => self.handle_stun(&datagram),
             Kind::Dtls => self.handle_dtls(datagram),
             kind @ (Kind::Rtp | Kind::Rtcp) => self.handle_media(kind, datagram),

@@ -308,6 +308,16 @@ impl Transport {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.handle_ice_timeout(now);
+        // While the handshake is carried in checks their timer is its timer, too.
+        if let Some(dtls) = self.dtls.as_mut().filter(|_| self.way != Way::Carried) {
+            dtls.handle_timeout(now);
+            self.load_flight();
+        }
+    }
+
+    /// What candidates made due leaves now.
+    pub(crate) fn handle_ice_timeout(&mut self, now: Instant) {
         self.ice.handle_timeout(now);
         if let Some(gather) = &mut self.gather {
             // RFC 8445 §14: all transactions share one pace.
@@ -316,11 +326,6 @@ impl Transport {
             if gather.take_begun() {
                 self.ice.on_other_transaction(now);
             }
-        }
-        // While the handshake is carried in checks their timer is its timer, too.
-        if let Some(dtls) = self.dtls.as_mut().filter(|_| self.way != Way::Carried) {
-            dtls.handle_timeout(now);
-            self.load_flight();
         }
     }
 
@@ -397,6 +402,7 @@ impl Transport {
         while let Some(run) = media.poll_transmit(now, &mut self.pool, max_segments) {
             let mut transmit = plain(local, remote, protocol, run.contents);
             transmit.segment_size = run.segment_size;
+            self.count_data(&transmit);
             if let Some(outbound) = self.carried(transmit) {
                 return Some(outbound);
             }
@@ -469,12 +475,19 @@ impl Transport {
 
     /// What is enclosed for its way goes out.
     fn outbound(&mut self, way: Route, transmit: Transmit) -> Option<Outbound> {
+        self.count_data(&transmit);
         let outbound = match &self.gather {
             Some(gather) => gather.send(way, transmit)?,
             None => Outbound::Transmit(transmit),
         };
         self.count_sent(&outbound);
         Some(outbound)
+    }
+
+    fn count_data(&mut self, transmit: &Transmit) {
+        let length = transmit.contents.len();
+        let packets = transmit.segment_size.map_or(1, |size| length.div_ceil(size.max(1)));
+        self.ice.on_data_sent(packets as u64, length as u64);
     }
 
     fn count_sent(&mut self, outbound: &Outbound) {
