@@ -111,17 +111,15 @@ fn pairs(c: &mut Criterion) {
             b.iter(|| {
                 #[allow(clippy::disallowed_methods)]
                 let now = Instant::now();
-                let config = IceConfig {
-                    max_pairs: 10_000,
-                    max_remote_candidates: 10_000,
-                    ..IceConfig::default()
-                };
+                let config =
+                    IceConfig { max_pairs: 10_000, max_remote_candidates: 10_000, ..IceConfig::default() };
                 let mut agent = Agent::new(config, IceRole::Controlling, Rng::new([1; 32], Stream::Ice));
                 for last in 0..10u8 {
                     let local = Candidate::host(([192, 0, 2, last + 1], 5000).into()).unwrap();
                     agent.add_local_candidate(now, local).unwrap();
                 }
-                let credentials = IceCredentials { ufrag: "ufrag".into(), pwd: "password-of-22-letters".into() };
+                let credentials =
+                    IceCredentials { ufrag: "ufrag".into(), pwd: "password-of-22-letters".into() };
                 agent.set_remote_credentials(now, credentials).unwrap();
                 for number in 0..remotes {
                     let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
