@@ -22,6 +22,9 @@ pub(crate) struct NetArgs {
     /// The address under which this machine is seen from outside, when a 1:1 NAT stands before it.
     #[arg(long, value_name = "IP")]
     pub(crate) public_ip: Option<IpAddr>,
+    /// How to be reached from anywhere.
+    #[command(flatten)]
+    pub(crate) ice: super::ice::IceArgs,
     /// Log what happens. RUST_LOG chooses in detail.
     #[arg(long)]
     pub(crate) verbose: bool,

@@ -11,12 +11,14 @@
 
 pub(crate) mod annexb;
 pub(crate) mod args;
+pub(crate) mod ice;
 pub(crate) mod ivf;
 pub(crate) mod net;
 pub(crate) mod ogg;
 pub(crate) mod page;
 pub(crate) mod server;
 pub(crate) mod socket;
+pub(crate) mod streams;
 pub(crate) mod tls;
 pub(crate) mod track;
 pub(crate) mod udp;

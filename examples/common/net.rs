@@ -19,11 +19,15 @@ use mio::{Events, Poll, Token, Waker};
 use sansrtc::crypto::cert::Identity;
 use sansrtc::rng::{Rng, Stream};
 use sansrtc::{
-    Candidate, Clock, ConnectionState, Datagram, Endpoint, EndpointOutput, Event, Input, Key, Rtc, RtcConfig,
-    RtcMut, Transmit,
+    Candidate, Clock, ConnectionState, Datagram, Endpoint, EndpointOutput, Event, GatheringState, Input, Key,
+    Rtc, RtcConfig, RtcMut, Transmit,
 };
 
+use sansrtc::types::candidate::TcpType;
+
 use super::args::NetArgs;
+use super::ice::needs_own_sockets;
+use super::streams::{self, Streams};
 use super::udp::{self, Inbox, Udp};
 
 /// How long a connection may take to be made: its peer may never answer, or never send.
@@ -102,7 +106,13 @@ pub(crate) struct Net {
     /// What new ones are made with.
     pub(crate) config: RtcConfig,
     poll: Poll,
-    sockets: Vec<Udp>,
+    /// Shared ones first; those that a connection has for itself come and go behind them.
+    sockets: Vec<Option<Udp>>,
+    /// How many are shared.
+    shared: usize,
+    /// Whose the others are.
+    own: Vec<(Key, usize)>,
+    streams: Streams,
     inbox: Inbox,
     /// New connections, and by when they must be connected, oldest first.
     pending: VecDeque<(Instant, Key)>,
@@ -130,11 +140,18 @@ impl Net {
         }
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let (wishes, commands) = channel();
+        let mut config = config(&sockets)?;
+        args.ice.apply(&mut config).map_err(as_io)?;
+        let tls = args.ice.tls().map_err(as_io)?;
+        let streams = Streams::bind(&args.ice.tcp, tls, poll.registry()).map_err(as_io)?;
         let net = Net {
             endpoint: Endpoint::new(rand::random()),
-            config: config(&sockets)?,
+            config,
             poll,
-            sockets,
+            shared: sockets.len(),
+            sockets: sockets.into_iter().map(Some).collect(),
+            own: Vec::new(),
+            streams,
             inbox: Inbox::new(),
             pending: VecDeque::new(),
             public_ip: args.public_ip,
@@ -144,16 +161,29 @@ impl Net {
 
     /// The addresses of the sockets.
     pub(crate) fn locals(&self) -> impl Iterator<Item = SocketAddr> {
-        self.sockets.iter().map(Udp::local)
+        self.sockets.iter().take(self.shared).flatten().map(Udp::local)
+    }
+
+    /// The addresses that listen for ICE over TCP.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        self.streams.listeners()
     }
 
     // --- Connections -------------------------------------------------------------------------------
 
     /// Makes a connection with our addresses. It counts when it is [admitted](Net::admit).
+    ///
+    /// With a TURN server over UDP it gets its sockets when it is admitted: they cannot be shared.
     pub(crate) fn rtc(&self) -> Result<Rtc, Box<dyn Error>> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let clock = Clock { instant: Instant::now(), unix };
         let mut rtc = Rtc::new(self.config.clone(), rand::random(), clock)?;
+        for listener in self.listeners() {
+            rtc.add_local_candidate(Candidate::host_tcp(listener, TcpType::Passive)?)?;
+        }
+        if needs_own_sockets(&self.config) {
+            return Ok(rtc);
+        }
         for local in self.locals() {
             rtc.add_local_candidate(Candidate::host(local)?)?;
             if let Some(ip) = self.public_ip.filter(|ip| ip.is_ipv4() == local.is_ipv4()) {
@@ -169,7 +199,54 @@ impl Net {
     pub(crate) fn admit(&mut self, rtc: Rtc) -> Key {
         let key = self.endpoint.insert(rtc);
         self.pending.push_back((Instant::now() + PATIENCE, key));
+        if needs_own_sockets(&self.config)
+            && let Err(error) = self.give_sockets(key)
+        {
+            tracing::warn!(%error, "no sockets for a connection");
+        }
+        if let Some(mut rtc) = self.endpoint.get_mut(key) {
+            rtc.end_of_local_candidates();
+        }
         key
+    }
+
+    /// Binds sockets for one connection alone.
+    fn give_sockets(&mut self, key: Key) -> Result<(), Box<dyn Error>> {
+        let ips: Vec<IpAddr> = self.locals().map(|local| local.ip()).collect();
+        for ip in ips {
+            let mut udp = Udp::bind(ip, 0)?;
+            let free = self.sockets.iter().position(Option::is_none);
+            let index = free.unwrap_or(self.sockets.len());
+            udp.register(self.poll.registry(), Token(index))?;
+            let local = udp.local();
+            match free {
+                Some(index) => self.sockets[index] = Some(udp),
+                None => self.sockets.push(Some(udp)),
+            }
+            self.own.push((key, index));
+            if let Some(mut rtc) = self.endpoint.get_mut(key) {
+                rtc.add_local_candidate(Candidate::host(local)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection has ended; what it had for itself goes with it.
+    fn remove(&mut self, key: Key) {
+        self.endpoint.remove(key);
+        self.streams.forget(key);
+        let sockets = &mut self.sockets;
+        self.own.retain(|(owner, index)| {
+            if *owner == key {
+                sockets[*index] = None;
+            }
+            *owner != key
+        });
+    }
+
+    /// Whether a connection has gathered all its candidates.
+    pub(crate) fn has_gathered(&self, key: Key) -> bool {
+        self.endpoint.get(key).is_none_or(|rtc| rtc.gathering_state() == GatheringState::Complete)
     }
 
     /// A connection, to be used; `None` when it has ended.
@@ -217,8 +294,14 @@ impl Net {
             }
             for event in events.iter().filter(|event| event.token() != WAKE) {
                 let Token(index) = event.token();
-                if event.is_writable() {
-                    self.sockets[index].flush();
+                if index >= streams::STREAM {
+                    self.streams.on_ready(&mut self.endpoint, self.poll.registry(), event);
+                    continue;
+                }
+                if event.is_writable()
+                    && let Some(Some(udp)) = self.sockets.get_mut(index)
+                {
+                    udp.flush();
                 }
                 if event.is_readable() && !readable.contains(&index) {
                     readable.push(index);
@@ -228,6 +311,7 @@ impl Net {
             let now = Instant::now();
             self.endpoint.handle_input(now, Input::Timeout);
             self.expire();
+            self.streams.expire(now);
             app.on_time(&mut self, now);
             while let Ok(wish) = commands.0.try_recv() {
                 match wish {
@@ -250,7 +334,8 @@ impl Net {
     fn receive(&mut self, index: usize) -> io::Result<bool> {
         let now = Instant::now();
         let endpoint = &mut self.endpoint;
-        self.inbox.receive(&self.sockets[index], |datagram: Datagram| {
+        let Some(Some(udp)) = self.sockets.get(index) else { return Ok(false) };
+        self.inbox.receive(udp, |datagram: Datagram| {
             // What belongs to nobody is not answered.
             let _ = endpoint.handle_input(now, Input::Datagram(datagram));
         })
@@ -265,14 +350,18 @@ impl Net {
                     let is_last = matches!(event, Event::Closed(_));
                     app.on_event(self, key, event);
                     if is_last {
-                        self.endpoint.remove(key);
+                        self.remove(key);
                     }
                 }
-                // No TCP or TLS candidates are added, so no streams are asked for.
-                EndpointOutput::Stream(..) => {}
+                EndpointOutput::Stream(key, wish) => {
+                    self.streams.command(&mut self.endpoint, self.poll.registry(), key, wish);
+                }
                 EndpointOutput::Timeout(at) => {
                     let expiry = self.pending.front().map(|&(at, _)| at);
-                    return [at, expiry, app.next_timeout()].into_iter().flatten().min();
+                    return [at, expiry, self.streams.next_timeout(), app.next_timeout()]
+                        .into_iter()
+                        .flatten()
+                        .min();
                 }
             }
         }
@@ -280,7 +369,7 @@ impl Net {
 
     fn send(&mut self, transmit: Transmit) {
         // A handful of sockets: looking through them beats hashing.
-        if let Some(udp) = self.sockets.iter_mut().find(|udp| udp.local() == transmit.source) {
+        if let Some(udp) = self.sockets.iter_mut().flatten().find(|udp| udp.local() == transmit.source) {
             udp.send(transmit);
         }
     }
@@ -292,9 +381,13 @@ impl Net {
             self.close(key);
         }
         self.drain(app);
-        let dropped: u64 = self.sockets.iter().map(Udp::dropped).sum();
+        let dropped: u64 = self.sockets.iter().flatten().map(Udp::dropped).sum();
         tracing::info!(dropped, "stopped; these transmits found their socket's queue full");
     }
+}
+
+fn as_io(error: Box<dyn Error>) -> io::Error {
+    io::Error::other(error.to_string())
 }
 
 /// What all connections are made with: one certificate for all, since making one costs a key generation.

@@ -56,6 +56,9 @@ fn run(args: &NetArgs) -> Result<(), Box<dyn Error>> {
     for local in net.locals() {
         println!("udp  {local}");
     }
+    for listener in net.listeners() {
+        println!("tcp  {listener}");
+    }
     println!("open {}", web.url()?);
     web.serve(move |request| http::handle(request, &handle));
     // Until Ctrl-C, or a socket breaks.

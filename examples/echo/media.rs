@@ -9,8 +9,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
-use sansrtc::{Answer, ChannelConfig, ConnectionState, Event, Key, Offer, Rtc, RtcMut, StreamId};
+use sansrtc::{
+    Answer, ChannelConfig, ConnectionState, Event, GatheringState, Key, Offer, Rtc, RtcMut, StreamId,
+};
 use serde::Serialize;
 
 use crate::common::net::{App, Net};
@@ -26,9 +29,9 @@ const MAX_NEGOTIATED: usize = 256;
 /// What the HTTP threads ask for. Each question carries the way back for its answer.
 pub(crate) enum Command {
     /// An offer of the peer, for a new session or a known one.
-    Offer { session: Option<String>, offer: Description, reply: SyncSender<Result<Description, Refusal>> },
+    Offer { session: Option<String>, offer: Description, reply: Reply },
     /// The peer wants an offer of ours.
-    Connect { negotiated: Vec<u16>, reply: SyncSender<Result<Description, Refusal>> },
+    Connect { negotiated: Vec<u16>, reply: Reply },
     /// The peer's answer to it.
     Answer { session: String, answer: Description, reply: SyncSender<Result<(), Refusal>> },
     /// The peer is done.
@@ -44,6 +47,28 @@ pub(crate) struct Stats {
     channels: usize,
 }
 
+/// The way back to whoever wants to be told a description.
+type Reply = SyncSender<Result<Description, Refusal>>;
+
+/// How long a peer waits for our candidates: those that come later are not told.
+const GATHERING: Duration = Duration::from_secs(5);
+
+/// A peer that waits for a description, while candidates are gathered.
+struct Waiting {
+    key: Key,
+    until: Instant,
+    wanted: Wanted,
+    reply: Reply,
+}
+
+/// What it waits for.
+enum Wanted {
+    /// The answer to this offer.
+    Answer(Description),
+    /// An offer, with these wishes.
+    Offer(Description),
+}
+
 /// One peer.
 struct Session {
     name: String,
@@ -57,6 +82,7 @@ struct Session {
 pub(crate) struct Media {
     sessions: HashMap<Key, Session>,
     keys: HashMap<String, Key>,
+    waiting: Vec<Waiting>,
 }
 
 impl App for Media {
@@ -66,8 +92,13 @@ impl App for Media {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         if let Event::Closed(reason) = event {
             tracing::info!(session = %session.name, %reason, "closed");
+            self.waiting.retain(|waiting| waiting.key != key);
             self.keys.remove(&session.name);
             self.sessions.remove(&key);
+            return;
+        }
+        if let Event::GatheringState(GatheringState::Complete) = event {
+            self.on_gathered(net, key);
             return;
         }
         let Some(mut rtc) = net.connection(key) else { return };
@@ -93,14 +124,24 @@ impl App for Media {
         }
     }
 
+    fn next_timeout(&self) -> Option<Instant> {
+        self.waiting.iter().map(|waiting| waiting.until).min()
+    }
+
+    fn on_time(&mut self, net: &mut Net, now: Instant) {
+        let late = |waiting: &&Waiting| waiting.until <= now;
+        while let Some(key) = self.waiting.iter().find(late).map(|waiting| waiting.key) {
+            self.on_gathered(net, key);
+        }
+    }
+
     fn on_command(&mut self, net: &mut Net, command: Command) {
         // Whoever asked may have gone: then nobody misses the answer.
         match command {
-            Command::Offer { session, offer, reply } => {
-                let _ = reply.send(self.offer(net, session.as_deref(), &offer));
-            }
+            Command::Offer { session, offer, reply } => self.offer(net, session, offer, reply),
             Command::Connect { negotiated, reply } => {
-                let _ = reply.send(self.connect(net, &negotiated));
+                let wanted = Wanted::Offer(Description { negotiated, ..Description::default() });
+                self.begin(net, wanted, reply);
             }
             Command::Answer { session, answer, reply } => {
                 let _ = reply.send(self.answer(net, &session, &answer));
@@ -118,18 +159,50 @@ impl App for Media {
 
 impl Media {
     /// Answers an offer: with a new connection, or on the one that it is for.
-    fn offer(
-        &mut self,
-        net: &mut Net,
-        session: Option<&str>,
-        offer: &Description,
-    ) -> Result<Description, Refusal> {
-        let known = session.map(|name| self.key(name)).transpose()?;
-        let sdp: Offer = offer.sdp.parse().map_err(bad_request)?;
-        let (answer, key) = match known {
-            Some(key) => (connection(net, key).accept_offer(&sdp).map_err(bad_request)?, key),
-            None => {
-                let mut rtc = self.rtc(net)?;
+    fn offer(&mut self, net: &mut Net, session: Option<String>, offer: Description, reply: Reply) {
+        let Some(name) = session else {
+            // What is no offer is told at once.
+            return match offer.sdp.parse::<Offer>() {
+                Ok(_) => self.begin(net, Wanted::Answer(offer), reply),
+                Err(error) => drop(reply.send(Err(bad_request(error)))),
+            };
+        };
+        let answered = self.key(&name).and_then(|key| self.describe(net, key, &Wanted::Answer(offer)));
+        let _ = reply.send(answered);
+    }
+
+    /// Makes a connection. It is described to the peer when its candidates are gathered, so that all are inside.
+    fn begin(&mut self, net: &mut Net, wanted: Wanted, reply: Reply) {
+        match self.rtc(net) {
+            Ok(rtc) => {
+                let key = self.admit(net, rtc);
+                self.waiting.push(Waiting { key, until: Instant::now() + GATHERING, wanted, reply });
+                if net.has_gathered(key) {
+                    self.on_gathered(net, key);
+                }
+            }
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    /// A connection has gathered what there is, or has taken long enough.
+    fn on_gathered(&mut self, net: &mut Net, key: Key) {
+        let Some(at) = self.waiting.iter().position(|waiting| waiting.key == key) else { return };
+        let Waiting { wanted, reply, .. } = self.waiting.remove(at);
+        let described = self.describe(net, key, &wanted);
+        if described.is_err() {
+            // It never came to anything.
+            net.close(key);
+        }
+        let _ = reply.send(described);
+    }
+
+    /// What the peer is told.
+    fn describe(&mut self, net: &mut Net, key: Key, wanted: &Wanted) -> Result<Description, Refusal> {
+        let mut rtc = connection(net, key);
+        let (kind, sdp, negotiated) = match wanted {
+            Wanted::Answer(offer) => {
+                let sdp: Offer = offer.sdp.parse().map_err(bad_request)?;
                 let answer = rtc.accept_offer(&sdp).map_err(bad_request)?;
                 if rtc.state() == ConnectionState::New {
                     return Err(Refusal::new(
@@ -137,21 +210,17 @@ impl Media {
                         "nothing in the offer can be connected: neither data channels nor media that is known here",
                     ));
                 }
-                (answer, self.admit(net, rtc))
+                ("answer", answer.to_string(), &offer.negotiated)
+            }
+            Wanted::Offer(wishes) => {
+                rtc.open_channel(ChannelConfig::labelled("server")).map_err(broken)?;
+                ("offer", rtc.create_offer().map_err(broken)?.to_string(), &wishes.negotiated)
             }
         };
-        let negotiated = self.agree(net, key, &offer.negotiated);
-        Ok(self.describe(key, "answer", answer.to_string(), negotiated))
-    }
-
-    /// Offers, with a channel of our own.
-    fn connect(&mut self, net: &mut Net, negotiated: &[u16]) -> Result<Description, Refusal> {
-        let mut rtc = self.rtc(net)?;
-        rtc.open_channel(ChannelConfig::labelled("server")).map_err(broken)?;
-        let offer = rtc.create_offer().map_err(broken)?;
-        let key = self.admit(net, rtc);
+        drop(rtc);
         let negotiated = self.agree(net, key, negotiated);
-        Ok(self.describe(key, "offer", offer.to_string(), negotiated))
+        let session = self.sessions.get(&key).map(|session| session.name.clone());
+        Ok(Description { kind: kind.into(), sdp, session, negotiated })
     }
 
     fn answer(&mut self, net: &mut Net, session: &str, answer: &Description) -> Result<(), Refusal> {
@@ -176,11 +245,6 @@ impl Media {
             }
         }
         agreed
-    }
-
-    fn describe(&self, key: Key, kind: &str, sdp: String, negotiated: Vec<u16>) -> Description {
-        let session = self.sessions.get(&key).map(|session| session.name.clone());
-        Description { kind: kind.into(), sdp, session, negotiated }
     }
 
     /// A connection with our addresses.
