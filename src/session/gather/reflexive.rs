@@ -23,6 +23,9 @@ const MAX_PROBES: usize = 64;
 const RTO: Duration = Duration::from_millis(500);
 const SENDINGS: u32 = 7;
 const LAST_WAIT: u32 = 16;
+/// Sendings after which the end of gathering does not wait for the answer any more: 7.5 s after the first. What comes
+/// later is used all the same.
+const PATIENCE: u32 = 5;
 /// RFC 8445 §11: how often a mapping is kept alive, and looked at, before there is a path.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// A request is this long, with room to spare.
@@ -127,11 +130,11 @@ impl Probes {
         self.all.iter().any(|probe| matches!(probe.step, Step::Waiting))
     }
 
-    /// Whether any has neither found nor failed.
+    /// Whether any is still waited for: it has neither found nor failed, and was not silent for long.
     pub(super) fn is_busy(&self) -> bool {
         let busy = |probe: &Probe| match probe.step {
             Step::Waiting => true,
-            Step::Asking { .. } => probe.mapped.is_none(),
+            Step::Asking { left, .. } => probe.mapped.is_none() && left > SENDINGS - PATIENCE,
             Step::Resting | Step::Ended => false,
         };
         self.all.iter().any(busy)

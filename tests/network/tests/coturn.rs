@@ -4,12 +4,15 @@ use std::net::UdpSocket;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use network::call::{Role, Side, call, line};
 use network::client::Turn;
 use network::process::{Process, example};
 use network::server::{Kind, Server, free_port};
 use sansrtc::packet::Protocol;
+use sansrtc::session::gather::{IceServer, IceTransportPolicy};
 use sansrtc::turn::server::time_limited;
 use sansrtc::turn::{Credentials, Event, Failure};
+use sansrtc::types::candidate::CandidateKind;
 
 /// Every way that the two servers are spoken to.
 const WAYS: [(Kind, Protocol); 5] = [
@@ -238,6 +241,32 @@ fn an_allocation_is_given_back() {
             });
             turn.client.close(std::time::Instant::now());
             turn.event("the end", |event| matches!(event, Event::Closed).then_some(()));
+        }
+    }
+}
+
+#[test]
+fn whole_connections_meet_through_a_relay_alone() {
+    for (kind, protocol) in WAYS {
+        let server = Server::of(kind, &[]);
+        let port = server.address(protocol).port();
+        let url = match protocol {
+            Protocol::Tls => format!("turns:localhost:{port}?transport=tcp"),
+            Protocol::Tcp => format!("turn:localhost:{port}?transport=tcp"),
+            _ => format!("turn:localhost:{port}?transport=udp"),
+        };
+        let relay = IceServer::new(&url).unwrap().with_addresses([server.address(protocol)]);
+        let mut side =
+            Side::new("127.0.0.1".parse().unwrap(), vec![relay.with_credentials("alice", "secret")]);
+        side.policy = IceTransportPolicy::Relay;
+        side.ca.clone_from(&server.ca);
+        let (caller, callee) = line();
+        let other = side.clone();
+        let answering = std::thread::spawn(move || call(Role::Callee, &other, &callee));
+        let path = call(Role::Caller, &side, &caller);
+        let other_path = answering.join().expect("the callee does not panic");
+        for kind in [path.local_kind, path.remote_kind, other_path.local_kind, other_path.remote_kind] {
+            assert_eq!(kind, CandidateKind::Relayed, "{protocol:?}: {path:?} {other_path:?}");
         }
     }
 }

@@ -4,11 +4,14 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use network::call::{Role, Side, call, line};
 use network::namespace::{Host, Internet, NatKind};
 use network::process::{Process, example};
 use sansrtc::buffer::Pool;
 use sansrtc::rng::{Rng, Stream};
+use sansrtc::session::gather::{IceServer, IceTransportPolicy};
 use sansrtc::stun::behavior::{self, Config, Discovery, Report};
+use sansrtc::types::candidate::CandidateKind;
 
 /// Our TURN server on a public host, at two addresses and two ports, and on TCP 443.
 struct Relay {
@@ -156,4 +159,102 @@ fn a_relay_is_reached_through_every_nat() {
     echo.run(move || UdpSocket::bind("203.0.113.5:0").unwrap().send_to(b"end", peer).unwrap());
     echoing.join().unwrap();
     drop(relay);
+}
+
+/// What every client is told: STUN, TURN over UDP, and TURN over TCP on the port that offices let pass.
+fn servers() -> Vec<IceServer> {
+    let server = |url: &str| IceServer::new(url).unwrap().with_credentials("alice", "secret");
+    vec![
+        server("stun:203.0.113.1:3478"),
+        server("turn:203.0.113.1:3478?transport=udp"),
+        server("turn:203.0.113.1:443?transport=tcp"),
+    ]
+}
+
+/// The relays on the path of a call between two hosts.
+fn relays(a: &Host, b: &Host, change: impl Fn(&mut Side)) -> usize {
+    let (caller, callee) = line();
+    let mut sides = [a.ip, b.ip].map(|ip| Side::new(ip.into(), servers()));
+    sides.iter_mut().for_each(change);
+    let [one, other] = sides;
+    let calling = a.spawn(move || call(Role::Caller, &one, &caller));
+    let answering = b.spawn(move || call(Role::Callee, &other, &callee));
+    let paths = [calling.join().expect("the call succeeds"), answering.join().expect("the call succeeds")];
+    paths.iter().filter(|path| path.local_kind == CandidateKind::Relayed).count()
+}
+
+#[test]
+fn connections_across_nats_of_the_kernel_take_the_best_path() {
+    use NatKind::{AddressRestricted, FullCone, OnlyTcp443, PortRestricted, Symmetric};
+    let mut internet = Internet::new();
+    let relay = Relay::on(&mut internet);
+    let kinds = [FullCone, AddressRestricted, PortRestricted, Symmetric, OnlyTcp443];
+    let mut wrong = Vec::new();
+    let mut number = 10;
+    for (index, &a) in kinds.iter().enumerate() {
+        for &b in &kinds[index..] {
+            let expected = match (a, b) {
+                (OnlyTcp443, OnlyTcp443) => 2,
+                (_, OnlyTcp443) | (Symmetric | PortRestricted, Symmetric) => 1,
+                _ => 0,
+            };
+            // NATs that nobody has passed yet.
+            let (here, there) = (internet.behind(a, number), internet.behind(b, number + 1));
+            number += 2;
+            let found = relays(&here, &there, |_| {});
+            println!("{a:?} to {b:?}: {found} relays");
+            if found != expected {
+                wrong.push(format!("{a:?} to {b:?}: {found} relays, not {expected}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    drop(relay);
+}
+
+#[test]
+fn a_call_survives_a_relay_that_loses_a_tenth() {
+    let mut internet = Internet::new();
+    let relay = Relay::on(&mut internet);
+    // Between the clients and the relay: a forwarder that loses one datagram in ten, each way.
+    let _forwarder = relay.host.spawn(|| lossy("203.0.113.1:3500".parse().unwrap(), SERVER.parse().unwrap()));
+    let (a, b) = (internet.behind(NatKind::Symmetric, 10), internet.behind(NatKind::Symmetric, 11));
+    let found = relays(&a, &b, |side| {
+        let server = IceServer::new("turn:203.0.113.1:3500?transport=udp").unwrap();
+        side.servers = vec![server.with_credentials("alice", "secret")];
+        side.policy = IceTransportPolicy::Relay;
+    });
+    assert_eq!(found, 2);
+}
+
+/// Forwards datagrams between clients and a server, and loses every tenth, until the process ends.
+fn lossy(at: SocketAddr, server: SocketAddr) {
+    let front = UdpSocket::bind(at).unwrap();
+    front.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let mut backs: Vec<(SocketAddr, UdpSocket)> = Vec::new();
+    let (mut count, mut buffer) = (0u32, [0; 2000]);
+    let mut is_lost = || {
+        count += 1;
+        count.is_multiple_of(10)
+    };
+    loop {
+        if let Ok((length, client)) = front.recv_from(&mut buffer) {
+            if !backs.iter().any(|(known, _)| *known == client) {
+                let back = UdpSocket::bind((at.ip(), 0)).unwrap();
+                back.set_nonblocking(true).unwrap();
+                backs.push((client, back));
+            }
+            let (_, back) = backs.iter().find(|(known, _)| *known == client).unwrap();
+            if !is_lost() {
+                let _ = back.send_to(&buffer[..length], server);
+            }
+        }
+        for (client, back) in &backs {
+            while let Ok((length, _)) = back.recv_from(&mut buffer) {
+                if !is_lost() {
+                    let _ = front.send_to(&buffer[..length], client);
+                }
+            }
+        }
+    }
 }
