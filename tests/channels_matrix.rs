@@ -160,7 +160,7 @@ fn pauses_of_the_network_and_of_the_process_are_outlived() {
         deliver_over(seed, Matrix::HARSH.both_ways(seed), 20, 4096, |call| {
             let mut random = Random::new(seed).fork(7);
             let start = Duration::from_millis(random.below(2_000));
-            let how_long = Duration::from_millis(random.between(1_000, 15_000));
+            let how_long = Duration::from_millis(random.between(1_000, 25_000));
             pause(call, seed, random.index(2), start, how_long);
         });
     });

@@ -134,7 +134,7 @@ fn an_idle_connection_is_small_and_stays_so() {
         (pair, ids)
     });
     println!("{} bytes for each of two idle peers", held / 2 + size_of::<Rtc>() as isize);
-    assert!(held / 2 + (size_of::<Rtc>() as isize) < 16 * 1000, "{held} beside twice {}", size_of::<Rtc>());
+    assert!(held / 2 + (size_of::<Rtc>() as isize) < 12 * 1000, "{held} beside twice {}", size_of::<Rtc>());
     let before = heap::allocations();
     pair.run_for(60 * SECOND, |_, _| {});
     assert_eq!(heap::allocations() - before, 0, "allocations of two peers in a minute of idleness");

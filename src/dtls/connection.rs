@@ -306,6 +306,13 @@ impl Connection {
         }
     }
 
+    /// Gives back memory that is not in use.
+    pub(crate) fn slim(&mut self) {
+        self.received.shrink_to_fit();
+        self.facts.shrink_to_fit();
+        self.key_log.shrink_to_fit();
+    }
+
     /// What was dropped so far.
     pub fn stats(&self) -> &Stats {
         &self.stats

@@ -528,7 +528,8 @@ impl Agent {
         while let Some(outgoing) = self.outbox.pop_front() {
             let mut embedding = self.embedding.take();
             let room = embedding.as_ref().map_or(0, |embedding| embedding.max_written());
-            let buf = pool.tail(MAX_MESSAGE + room);
+            let names = self.generation(outgoing.generation).map_or(0, Generation::names_len);
+            let buf = pool.tail(MAX_MESSAGE + names + room);
             let written = self
                 .generation(outgoing.generation)
                 .and_then(|generation| outgoing.write(generation, embedding.as_deref_mut(), buf));

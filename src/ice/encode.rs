@@ -11,9 +11,8 @@ use crate::stun::message::UnknownAttributes;
 use crate::stun::{Builder, Class, ErrorCode, Method, TransactionId};
 use crate::types::setup::IceRole;
 
-/// The largest message written here, without a DTLS handshake inside: a check with two user name fragments of 256
-/// bytes.
-pub(super) const MAX_MESSAGE: usize = 700;
+/// The largest message written here, without user name fragments and without a DTLS handshake inside.
+pub(super) const MAX_MESSAGE: usize = 160;
 
 /// A message to be written when it is polled.
 #[derive(Debug)]

@@ -145,6 +145,12 @@ impl Generation {
         self.transactions.retain(|t| t.id != id);
     }
 
+    /// Bytes of both user name fragments.
+    pub(super) fn names_len(&self) -> usize {
+        let theirs = self.remote.as_ref().map_or(0, |side| side.credentials.ufrag.len());
+        self.local.credentials.ufrag.len() + theirs
+    }
+
     /// Gives memory back that setting up needed.
     pub(super) fn slim(&mut self) {
         self.transactions.shrink_to(2);

@@ -355,6 +355,14 @@ impl Association {
         self.end_with(reason, None);
     }
 
+    /// Gives back memory that only busy times need. Nothing is lost by calling it at any time.
+    pub fn slim(&mut self) {
+        self.events.shrink_to_fit();
+        self.control.slim();
+        self.sender.slim();
+        self.receiver.slim();
+    }
+
     /// What may have become possible: called after packets, time and commands.
     pub(super) fn settle(&mut self, now: Instant) {
         if self.reset.is_busy() {

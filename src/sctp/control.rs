@@ -96,6 +96,12 @@ impl Control {
         }
     }
 
+    /// Gives back memory that is not in use.
+    pub(super) fn slim(&mut self) {
+        self.packets.shrink_to_fit();
+        self.chunks.shrink_to_fit();
+    }
+
     /// Forgets what waits: the association is over.
     pub(super) fn clear(&mut self) {
         *self = Control::default();

@@ -44,6 +44,10 @@ impl<T> Streams<T> {
             Ok(at) => at,
             Err(_) if self.entries.len() >= limit => return None,
             Err(at) => {
+                // Most connections use one stream or two, and state is not small.
+                if self.entries.len() < 4 {
+                    self.entries.reserve_exact(1);
+                }
                 self.entries.insert(at, (stream, make()));
                 at
             }

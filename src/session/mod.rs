@@ -78,6 +78,8 @@ pub(crate) struct Session {
     pub(crate) reading: Reading,
     /// How the association comes up.
     start: Start,
+    /// Data has moved lately. Then the memory that busy times need is kept.
+    busy: Timer,
     /// When a connection whose ICE has failed ends, unless ICE starts anew.
     failed: Timer,
     limits: Limits,
@@ -103,6 +105,9 @@ pub(crate) enum Reading {
     Paused,
 }
 
+/// How long after the last data a connection counts as idle.
+const IDLE_AFTER: Duration = Duration::from_secs(10);
+
 /// Addresses remembered between two looks of the router.
 const MAX_AUTHENTICATED: usize = 32;
 
@@ -121,6 +126,7 @@ impl Session {
             tap: Tap::new(limits.tap_bytes),
             reading: Reading::On,
             start: Start::NoData,
+            busy: Timer::new(),
             failed: Timer::new(),
             limits,
         }
@@ -338,6 +344,21 @@ impl Session {
         self.now = self.now.max(now);
     }
 
+    /// Data moved.
+    fn on_traffic(&mut self) {
+        self.transport.ice.on_traffic(self.now);
+        self.busy.arm(self.now + IDLE_AFTER);
+    }
+
+    /// Gives back memory that only busy times need.
+    fn slim(&mut self) {
+        self.transport.slim();
+        self.association.slim();
+        self.channels.slim();
+        self.events.shrink_to_fit();
+        self.authenticated.shrink_to_fit();
+    }
+
     fn run_timers(&mut self) {
         self.transport.handle_timeout(self.now);
         self.association.handle_timeout(self.now);
@@ -346,6 +367,9 @@ impl Session {
         }
         if self.failed.expire(self.now) {
             self.end(CloseReason::IceFailed);
+        }
+        if self.busy.expire(self.now) {
+            self.slim();
         }
     }
 
@@ -540,6 +564,7 @@ impl Session {
             self.media.as_mut().filter(|media| self.life == Life::Live && media.has_output(now))
             && let Some(outbound) = self.transport.poll_media(media, now, self.limits.max_segments)
         {
+            self.on_traffic();
             return Some(outbound);
         }
         let Session { association, tap, .. } = self;
@@ -549,6 +574,9 @@ impl Session {
             tap.record(now, Direction::Sent, out.get(start..).unwrap_or_default());
             is_written
         });
+        if outbound.is_some() {
+            self.on_traffic();
+        }
         if outbound.is_none() && self.life == Life::Leaving {
             return self.transport.poll_farewell();
         }
@@ -607,6 +635,6 @@ impl Session {
         let media = self.media.as_ref().filter(|_| self.transport.ice.send_path().is_some());
         let media = media.and_then(|media| media.next_timeout());
         let (transport, association) = (self.transport.next_timeout(), self.association.next_timeout());
-        earliest([transport, association, media, self.failed.deadline()])
+        earliest([transport, association, media, self.failed.deadline(), self.busy.deadline()])
     }
 }

@@ -298,6 +298,14 @@ impl Transport {
         }
     }
 
+    /// Gives back memory that only busy times need.
+    pub(crate) fn slim(&mut self) {
+        self.pool.shrink();
+        if let Some(dtls) = &mut self.dtls {
+            dtls.slim();
+        }
+    }
+
     /// Everything was said: nothing is sent, and memory is given back.
     pub(crate) fn shut(&mut self) {
         self.ice.close();

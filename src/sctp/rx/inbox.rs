@@ -96,6 +96,11 @@ impl Inbox {
         Some(event)
     }
 
+    /// Gives back memory that is not in use.
+    pub(super) fn slim(&mut self) {
+        self.queue.shrink_to_fit();
+    }
+
     fn unpin(&mut self) {
         self.fresh = 0;
         self.has_new = false;

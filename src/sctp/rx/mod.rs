@@ -477,6 +477,13 @@ impl Receiver {
         self.held() + self.streams.memory().min(self.limits.window / 4)
     }
 
+    /// Gives back memory that is not in use.
+    pub(super) fn slim(&mut self) {
+        self.inbox.slim();
+        self.runs.slim();
+        self.tracker.slim();
+    }
+
     /// Every chunk of a packet of `len` bytes has been given: decides when the SACK leaves.
     pub(super) fn end_of_packet(&mut self, now: Instant, len: usize) {
         self.inbox.end_of_packet(len, self.limits.window);

@@ -490,6 +490,15 @@ impl Runs {
         }
     }
 
+    /// Gives back memory that is not in use.
+    pub(super) fn slim(&mut self) {
+        self.spare = None;
+        if self.waiting.is_empty() {
+            // An empty tree keeps its root.
+            self.waiting = BTreeMap::new();
+        }
+    }
+
     /// What buffers hold in reserve, in bytes, at the most.
     pub(super) fn reserve(&self) -> usize {
         self.reserve

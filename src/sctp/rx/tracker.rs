@@ -221,6 +221,12 @@ impl Tracker {
         &self.duplicates
     }
 
+    /// Gives back memory that is not in use.
+    pub(crate) fn slim(&mut self) {
+        self.ranges.shrink_to_fit();
+        self.duplicates.shrink_to_fit();
+    }
+
     /// The SACK was written.
     pub(crate) fn on_sack_sent(&mut self) {
         self.owed = Owed::Nothing;

@@ -19,7 +19,7 @@ fn a_reset_waits_for_what_was_accepted_and_the_stream_is_used_again() {
             assert!(net.a.association.is_resetting(StreamId(4)));
             let late = net.a.association.send(net.now, StreamId(4), 51, "x".into(), SendOptions::default());
             assert_eq!(late, Err(SendError::Resetting));
-            net.run_until(300_000 * MS, |net| {
+            net.run_until(60_000 * MS, |net| {
                 !net.a.association.is_resetting(StreamId(4)) && resets(&net.b).0 > 0
             });
             net.run_for(1000 * MS);

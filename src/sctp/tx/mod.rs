@@ -159,6 +159,14 @@ pub(super) struct TxStats {
 }
 
 impl Sender {
+    /// Gives back memory that is not in use.
+    pub(super) fn slim(&mut self) {
+        self.queues.slim();
+        self.outstanding.slim();
+        self.events.shrink_to_fit();
+        self.blocked.shrink_to_fit();
+    }
+
     pub(super) fn new(config: &Config, now: Instant) -> Self {
         let bounds = RtoBounds { initial: config.rto_initial, min: config.rto_min, max: config.rto_max };
         Sender {

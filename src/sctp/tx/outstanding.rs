@@ -100,6 +100,14 @@ pub(super) struct Outstanding {
 }
 
 impl Outstanding {
+    /// Gives back memory that is not in use.
+    pub(super) fn slim(&mut self) {
+        self.items.shrink_to_fit();
+        self.sent.shrink_to_fit();
+        self.lost.shrink_to_fit();
+        self.gaps.shrink_to_fit();
+    }
+
     pub(super) fn new(first: Serial32) -> Self {
         Outstanding {
             first,

@@ -218,6 +218,13 @@ pub(super) struct Queues {
 }
 
 impl Queues {
+    /// Gives back memory that is not in use.
+    pub(super) fn slim(&mut self) {
+        self.streams.iter_mut().for_each(|(_, outbound)| outbound.queue.shrink_to_fit());
+        self.waiting.shrink_to_fit();
+        self.deferred.shrink_to_fit();
+    }
+
     /// The peer can hold so much of messages that are not complete.
     pub(super) fn set_begun_limit(&mut self, bytes: usize) {
         self.begun_limit = bytes;

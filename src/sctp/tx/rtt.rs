@@ -10,8 +10,14 @@ pub(crate) struct Rtt {
     minimum: Duration,
     /// Time-outs in a row: each doubles the time-out (RFC 9260 §6.3.3 E2).
     backoff: u32,
+    /// The peer has acknowledged something.
+    is_confirmed: bool,
     bounds: RtoBounds,
 }
+
+/// The longest time-out before anything was acknowledged, unless the path itself asks for more: the first data is
+/// part of the set-up, which should not wait for seconds because a few packets were lost.
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(1);
 
 /// What the time-out starts from and stays within.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +32,14 @@ const GRANULARITY: Duration = Duration::from_millis(10);
 
 impl Rtt {
     pub(crate) fn new(bounds: RtoBounds) -> Self {
-        Rtt { smoothed: None, variation: Duration::ZERO, minimum: Duration::MAX, backoff: 0, bounds }
+        Rtt {
+            smoothed: None,
+            variation: Duration::ZERO,
+            minimum: Duration::MAX,
+            backoff: 0,
+            is_confirmed: false,
+            bounds,
+        }
     }
 
     /// Starts from what ICE measured, instead of from the initial time-out.
@@ -68,7 +81,8 @@ impl Rtt {
             None => self.bounds.initial,
         };
         let base = base.clamp(self.bounds.min, self.bounds.max);
-        base.saturating_mul(1 << self.backoff.min(16)).min(self.bounds.max)
+        let longest = if self.is_confirmed { self.bounds.max } else { base.max(UNCONFIRMED_MAX) };
+        base.saturating_mul(1 << self.backoff.min(16)).min(longest)
     }
 
     /// The time-out fired.
@@ -79,6 +93,7 @@ impl Rtt {
     /// Something new was acknowledged: the path lives.
     pub(crate) fn on_progress(&mut self) {
         self.backoff = 0;
+        self.is_confirmed = true;
     }
 
     /// Time-outs in a row.
@@ -115,11 +130,27 @@ mod tests {
         let mut rtt = rtt();
         rtt.seed(millis(10));
         assert_eq!(rtt.rto(), millis(200));
+        rtt.on_progress();
         for expected in [400, 800, 1600, 3200, 6400, 10_000, 10_000] {
             rtt.on_timeout();
             assert_eq!(rtt.rto(), millis(expected));
         }
         rtt.on_progress();
         assert_eq!(rtt.rto(), millis(200));
+    }
+
+    #[test]
+    fn until_something_is_acknowledged_the_time_out_stays_short() {
+        let mut rtt = rtt();
+        rtt.seed(millis(100));
+        for expected in [600, 1000, 1000] {
+            rtt.on_timeout();
+            assert_eq!(rtt.rto(), millis(expected));
+        }
+        // A path that is slow by itself is waited for.
+        let mut rtt = self::rtt();
+        rtt.seed(millis(700));
+        rtt.on_timeout();
+        assert_eq!(rtt.rto(), millis(2100));
     }
 }
