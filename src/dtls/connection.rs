@@ -6,15 +6,22 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use super::ack::{self, Acks};
 use super::alert::{Alert, AlertDescription, AlertLevel};
 use super::config::Config;
 use super::error::{CloseReason, HandshakeError};
 use super::flight::Flight;
 use super::handshake::HandshakeType;
-use super::handshaking::{self, Drop, Event, Expired, Handshake, Outside, fragments};
+use super::handshaking::{Drop, Event, Expired, Handshake, Outside, Remains, fragments};
 use super::peer::{self, Verdict};
-use super::record::{self, ContentType, Header, OpenError, Overhead, Records, SealError};
-use super::session::{Details, Session, SrtpKeys};
+use super::protection::Opener;
+use super::record::{
+    self, ContentType, Epoch, Header, OpenError, Overhead, RecordHeader, RecordNumber, SealError,
+};
+use super::records::Records;
+use super::session::{Details, Keys, Session, SrtpKeys};
+use super::v13;
+use super::v13::live::{Live, Outcome, Scope, Trouble};
 use crate::buffer::Pool;
 use crate::rng::Rng;
 use crate::types::fingerprint::Fingerprint;
@@ -27,6 +34,9 @@ const MAX_RECEIVED: usize = 64;
 /// How often the last flight is sent again for a peer that repeats its own, and renegotiation is refused.
 const MAX_LATE_REPLIES: u8 = 32;
 
+/// What an authentic record holds, and its number.
+type Opened = (ContentType, RecordNumber);
+
 /// What a connection tells, once each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fact {
@@ -36,10 +46,17 @@ pub enum Fact {
     Closed(CloseReason),
 }
 
-/// There is no connection: not yet, or not any more.
+/// Why no keying material is given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the connection is not up")]
-pub struct NotConnected;
+#[non_exhaustive]
+pub enum ExportError {
+    /// There is no connection: not yet, or not any more.
+    #[error("the connection is not up")]
+    NotConnected,
+    /// More was asked for than can be derived (255 hashes), or the label is longer than 249 bytes (RFC 8446 §7.1).
+    #[error("too much keying material is asked for, or the label is too long")]
+    TooLong,
+}
 
 /// What was dropped, and why. Peers can make all of these grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +91,8 @@ pub struct Connection {
     fingerprints: Vec<Fingerprint>,
     received: VecDeque<BytesMut>,
     facts: VecDeque<Fact>,
+    /// The last time that was told.
+    last_now: Option<Instant>,
     /// To be sent behind the flight.
     alert: Option<Alert>,
     key_log: Vec<String>,
@@ -91,9 +110,21 @@ enum Phase {
 #[derive(Debug)]
 struct Established {
     session: Box<Session>,
-    /// The own last flight, as long as the peer may still miss it (RFC 6347 §4.2.4).
+    /// The own last flight of 1.2, as long as the peer may still miss it (RFC 6347 §4.2.4).
     last_flight: Flight,
     late_replies: u8,
+    /// What goes on in 1.3.
+    live: Option<Box<Live>>,
+}
+
+impl Established {
+    /// The handshake layer of 1.3, and what it works with.
+    fn live<'a>(&'a mut self, records: &'a mut Records) -> Option<(&'a mut Live, Scope<'a>)> {
+        match (&mut self.live, &mut self.session.keys) {
+            (Some(live), Keys::V13(secrets)) => Some((live, Scope { records, secrets })),
+            _ => None,
+        }
+    }
 }
 
 impl Connection {
@@ -105,6 +136,7 @@ impl Connection {
             fingerprints: Vec::new(),
             received: VecDeque::new(),
             facts: VecDeque::new(),
+            last_now: None,
             alert: None,
             key_log: Vec::new(),
             stats: Stats::default(),
@@ -121,7 +153,8 @@ impl Connection {
                 key_log: &mut self.key_log,
             };
             let event = handshake.start(now, rtt, outside);
-            self.on_event(event);
+            self.last_now = Some(now);
+            self.on_event(Some(now), event);
         }
     }
 
@@ -132,7 +165,9 @@ impl Connection {
             Phase::Handshaking(handshake) => {
                 let event = handshake.on_fingerprints(&fingerprints);
                 self.fingerprints = fingerprints;
-                self.on_event(event);
+                // Nothing that depends on the time happens here: timers go on as they are.
+                let now = self.last_now;
+                self.on_event(now, event);
             }
             Phase::Connected(established) => {
                 let certificate = established.session.peer_certificate();
@@ -146,6 +181,7 @@ impl Connection {
 
     /// Takes a datagram, whose records are opened in place; application data is kept as slices of it.
     pub fn handle_datagram(&mut self, now: Instant, datagram: BytesMut) {
+        self.last_now = Some(now);
         let mut rest = datagram;
         while !rest.is_empty() && !self.is_closed() {
             match record::split_record(&mut rest) {
@@ -157,28 +193,43 @@ impl Connection {
             }
         }
         self.replay_early(now);
+        if let Phase::Handshaking(handshake) = &mut self.phase {
+            handshake.on_datagram(now);
+        }
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let Phase::Handshaking(handshake) = &mut self.phase else { return };
-        let outside = Outside {
-            records: &mut self.records,
-            fingerprints: &self.fingerprints,
-            key_log: &mut self.key_log,
+        self.last_now = Some(now);
+        let closed = match &mut self.phase {
+            Phase::Handshaking(handshake) => {
+                let outside = Outside {
+                    records: &mut self.records,
+                    fingerprints: &self.fingerprints,
+                    key_log: &mut self.key_log,
+                };
+                match handshake.handle_timeout(now, outside) {
+                    Expired::Nothing => None,
+                    Expired::Closed(reason) => Some(reason),
+                }
+            }
+            Phase::Connected(established) => {
+                established.live.as_mut().and_then(|live| live.handle_timeout(now))
+            }
+            Phase::Closed => None,
         };
-        match handshake.handle_timeout(now, outside) {
-            Expired::Nothing => {}
-            Expired::Closed(reason) => self.on_closed(reason),
+        if let Some(reason) = closed {
+            self.on_closed(reason);
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when it never is. A connection that is up
-    /// or closed has no timers.
+    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when it never is. A connection that is closed has
+    /// no timers, and one that is up has some only in 1.3, and only while the peer has to acknowledge something.
     pub fn next_timeout(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Handshaking(handshake) => handshake.next_timeout(),
-            Phase::Connected(_) | Phase::Closed => None,
+            Phase::Connected(established) => established.live.as_ref().and_then(|live| live.next_timeout()),
+            Phase::Closed => None,
         }
     }
 
@@ -211,9 +262,11 @@ impl Connection {
         if !self.has_pending_datagram() {
             return None;
         }
-        let out = pool.tail(max.max(128));
+        let max = max.max(128);
+        let out = pool.tail(max);
         let flight = match &mut self.phase {
             Phase::Handshaking(handshake) => Some(handshake.flight()),
+            Phase::Connected(Established { live: Some(live), .. }) => Some(live.flight()),
             Phase::Connected(established) => Some(&mut established.last_flight),
             Phase::Closed => None,
         };
@@ -222,7 +275,15 @@ impl Connection {
             flight.write(&mut self.records, out, max);
             is_flight_written = !flight.is_pending();
         }
-        if is_flight_written && let Some(alert) = self.alert.take_if(|_| out.len() + 64 <= max.max(128)) {
+        let acks = match &mut self.phase {
+            Phase::Handshaking(handshake) => Some(handshake.acks()),
+            Phase::Connected(Established { live: Some(live), .. }) => Some(live.acks()),
+            Phase::Connected(_) | Phase::Closed => None,
+        };
+        if let Some(acks) = acks.filter(|_| is_flight_written) {
+            write_ack(&mut self.records, acks, out, max);
+        }
+        if is_flight_written && let Some(alert) = self.alert.take_if(|_| out.len() + 64 <= max) {
             write_alert(&mut self.records, alert, out);
         }
         let datagram = out.split();
@@ -232,7 +293,8 @@ impl Connection {
     /// Whether [`poll_datagram`](Self::poll_datagram) has something to write.
     pub fn has_pending_datagram(&self) -> bool {
         let flight = match &self.phase {
-            Phase::Handshaking(handshake) => handshake.has_pending_flight(),
+            Phase::Handshaking(handshake) => handshake.has_pending_datagram(),
+            Phase::Connected(Established { live: Some(live), .. }) => live.has_pending_datagram(),
             Phase::Connected(established) => established.last_flight.is_pending(),
             Phase::Closed => false,
         };
@@ -258,10 +320,13 @@ impl Connection {
     /// # Errors
     /// The connection is not up, or the data does not fit a record.
     pub fn seal_in_place(&mut self, record: &mut BytesMut, start: usize) -> Result<(), SealError> {
-        match (&self.phase, self.records.sealer()) {
-            (Phase::Connected(_), Some(sealer)) => sealer.seal(ContentType::APPLICATION_DATA, record, start),
-            _ => Err(SealError::NotConnected),
+        let Phase::Connected(established) = &mut self.phase else { return Err(SealError::NotConnected) };
+        let sealer = self.records.sealer().ok_or(SealError::NotConnected)?;
+        sealer.seal(ContentType::APPLICATION_DATA, record, start)?;
+        if let Some(live) = &mut established.live {
+            live.on_sealed(&mut self.records);
         }
+        Ok(())
     }
 
     /// Seals something other than application data, as a hostile peer may.
@@ -287,22 +352,21 @@ impl Connection {
         }
     }
 
-    /// Fills `out` with keying material (RFC 5705 §4).
+    /// Fills `out` with keying material (RFC 5705 §4, RFC 8446 §7.5).
     ///
     /// # Errors
-    /// There is no connection.
+    /// There is no connection, or too much is asked for.
     pub fn export_keying_material(
         &self,
-        label: &[u8],
+        label: &str,
         context: Option<&[u8]>,
         out: &mut [u8],
-    ) -> Result<(), NotConnected> {
+    ) -> Result<(), ExportError> {
         match &self.phase {
             Phase::Connected(established) => {
-                established.session.export(label, context, out);
-                Ok(())
+                established.session.export(label, context, out).map_err(|_| ExportError::TooLong)
             }
-            _ => Err(NotConnected),
+            _ => Err(ExportError::NotConnected),
         }
     }
 
@@ -325,47 +389,72 @@ impl Connection {
 
     // ---- records --------------------------------------------------------------------------------------------
 
-    fn handle_record(&mut self, now: Instant, header: &Header, record: BytesMut) {
-        match &mut self.phase {
-            Phase::Connected(_) => self.handle_live_record(header, record),
-            Phase::Handshaking(_) if header.epoch == 0 => {
+    fn handle_record(&mut self, now: Instant, header: &RecordHeader, record: BytesMut) {
+        match (&self.phase, header) {
+            (Phase::Connected(_), _) => self.handle_live_record(now, header, record),
+            (Phase::Handshaking(_), RecordHeader::Plain(header)) if header.epoch == 0 => {
                 self.handle_plaintext(now, header, &record[record::HEADER_LEN..]);
             }
-            Phase::Handshaking(_) => self.handle_early_record(now, header, record),
-            Phase::Closed => {}
+            (Phase::Handshaking(_), _) => self.handle_early_record(now, header, record),
+            (Phase::Closed, _) => {}
         }
     }
 
-    /// The hot path. RFC 6347 §4.1.2.7: what does not open is dropped, and so is all that came in the clear,
-    /// alerts and hellos included: anyone could have written it.
-    fn handle_live_record(&mut self, header: &Header, mut record: BytesMut) {
-        let Some(opener) = self.records.opener(header.epoch) else {
-            return count(&mut self.stats.unexpected);
-        };
-        match opener.open(header, &mut record) {
-            Ok(()) => match header.content_type {
-                ContentType::APPLICATION_DATA => self.on_data(record),
-                ContentType::HANDSHAKE => self.on_late_handshake(&record),
-                ContentType::ALERT => self.on_alert(&record),
+    /// Opens a protected record in place. `None` when there are no keys for it.
+    fn open(&mut self, header: &RecordHeader, record: &mut BytesMut) -> Option<Result<Opened, OpenError>> {
+        match header {
+            RecordHeader::Plain(header) => {
+                let opener = self.records.opener(header.epoch.into())?;
+                let number = RecordNumber { epoch: opener.epoch(), sequence: header.sequence };
+                Some(opener.open(header, record).map(|()| (header.content_type, number)))
+            }
+            RecordHeader::Unified(header) => {
+                Some(self.records.opener_of(header)?.open_unified(header, record))
+            }
+        }
+    }
+
+    /// The hot path. RFC 6347 §4.1.2.7, RFC 9147 §4.5.2: what does not open is dropped, and so is all that came in the
+    /// clear, alerts and hellos included: anyone could have written it.
+    fn handle_live_record(&mut self, now: Instant, header: &RecordHeader, mut record: BytesMut) {
+        match self.open(header, &mut record) {
+            None => count(&mut self.stats.unexpected),
+            Some(Ok((content_type, number))) => match content_type {
+                ContentType::APPLICATION_DATA if number.epoch != v13::HANDSHAKE => self.on_data(record),
+                ContentType::HANDSHAKE => self.on_late_handshake(now, number, &record),
+                ContentType::ALERT => self.on_alert(number.epoch, &record),
+                ContentType::ACK => self.on_live_ack(now, number.epoch, &record),
                 _ => count(&mut self.stats.unexpected),
             },
-            Err(error) => self.count_unopened(error),
+            Some(Err(error)) => {
+                self.count_unopened(error);
+                // RFC 9147 §4.5.3: so many forgeries that one of them might have been taken for true.
+                let RecordHeader::Unified(header) = header else { return };
+                if self.records.opener_of(header).is_some_and(|opener| opener.is_worn()) {
+                    self.on_closed(CloseReason::Forgeries);
+                }
+            }
         }
     }
 
     /// A protected record while the handshake runs. Data waits for its end, all else for keys.
-    fn handle_early_record(&mut self, now: Instant, header: &Header, mut record: BytesMut) {
+    fn handle_early_record(&mut self, now: Instant, header: &RecordHeader, mut record: BytesMut) {
+        let is_data_of_12 = matches!(header, RecordHeader::Plain(header)
+            if header.content_type == ContentType::APPLICATION_DATA);
+        let opened = if is_data_of_12 { None } else { self.open(header, &mut record) };
         let Phase::Handshaking(handshake) = &mut self.phase else { return };
-        let opener = self.records.opener(header.epoch);
-        match opener {
-            Some(opener) if header.content_type != ContentType::APPLICATION_DATA => {
-                match opener.open(header, &mut record) {
-                    Ok(()) => self.on_protected(now, header, &record),
-                    Err(error) => self.count_unopened(error),
-                }
+        match opened {
+            Some(Ok((content_type, number))) => {
+                handshake.on_protected(true);
+                self.on_protected(now, content_type, number, &record);
             }
-            _ if header.epoch == 1 && handshake.stash(&record) => {}
-            _ => count(&mut self.stats.no_room),
+            Some(Err(error)) => {
+                handshake.on_protected(false);
+                self.count_unopened(error);
+            }
+            None if !handshake.may_have_keys_for(header) => count(&mut self.stats.unexpected),
+            None if handshake.stash(&record) => {}
+            None => count(&mut self.stats.no_room),
         }
     }
 
@@ -375,17 +464,15 @@ impl Connection {
             && self.records.write_epoch() > 0
         {
             for record in handshake.take_early_messages() {
-                self.replay(record, |connection, header, record| {
-                    connection.handle_record(now, header, record)
-                });
+                self.replay(now, record);
             }
         }
     }
 
     /// Handles a record that was kept; it was split off a datagram once already.
-    fn replay(&mut self, mut record: BytesMut, handle: impl FnOnce(&mut Self, &Header, BytesMut)) {
+    fn replay(&mut self, now: Instant, mut record: BytesMut) {
         if let Ok((header, record)) = record::split_record(&mut record) {
-            handle(self, &header, record);
+            self.handle_record(now, &header, record);
         }
     }
 
@@ -393,6 +480,8 @@ impl Connection {
         match error {
             OpenError::Replayed => count(&mut self.stats.replayed),
             OpenError::Unauthentic => count(&mut self.stats.unauthentic),
+            // RFC 8446 §5.4: the peer itself wrote what is no record.
+            OpenError::Illegal => self.fail(HandshakeError::UnexpectedMessage),
         }
     }
 
@@ -402,7 +491,13 @@ impl Connection {
             return count(&mut self.stats.unexpected);
         };
         match header.content_type {
-            ContentType::HANDSHAKE => self.handle_handshake(now, header.epoch, body),
+            ContentType::HANDSHAKE => {
+                self.handle_handshake(now, RecordNumber { epoch: 0, sequence: header.sequence }, body);
+            }
+            ContentType::ACK => {
+                let event = handshake.handle_ack(now, 0, body);
+                self.on_event(Some(now), event);
+            }
             ContentType::ALERT => match Alert::parse(body) {
                 Ok(Alert { level: AlertLevel::Fatal, description }) => {
                     handshake.on_suspect_alert(now, description);
@@ -417,10 +512,15 @@ impl Connection {
     }
 
     /// What an authentic record other than data holds while the handshake runs.
-    fn on_protected(&mut self, now: Instant, header: &Header, body: &[u8]) {
-        match header.content_type {
-            ContentType::HANDSHAKE => self.handle_handshake(now, header.epoch, body),
-            ContentType::ALERT => self.on_alert(body),
+    fn on_protected(&mut self, now: Instant, content_type: ContentType, number: RecordNumber, body: &[u8]) {
+        let Phase::Handshaking(handshake) = &mut self.phase else { return };
+        match content_type {
+            ContentType::HANDSHAKE => self.handle_handshake(now, number, body),
+            ContentType::ALERT => self.on_alert(number.epoch, body),
+            ContentType::ACK => {
+                let event = handshake.handle_ack(now, number.epoch, body);
+                self.on_event(Some(now), event);
+            }
             _ => count(&mut self.stats.unexpected),
         }
     }
@@ -429,6 +529,9 @@ impl Connection {
         let Phase::Connected(established) = &mut self.phase else { return };
         // A peer that sends data has our last flight.
         established.last_flight.clear();
+        if let Some(live) = &mut established.live {
+            live.on_data();
+        }
         if self.received.len() < MAX_RECEIVED {
             self.received.push_back(data);
         } else {
@@ -437,23 +540,38 @@ impl Connection {
     }
 
     /// An alert that the peer has authenticated.
-    fn on_alert(&mut self, body: &[u8]) {
+    fn on_alert(&mut self, epoch: Epoch, body: &[u8]) {
         match Alert::parse(body) {
             // RFC 5246 §7.2.1: answered by one of our own.
             Ok(Alert { description: AlertDescription::CLOSE_NOTIFY, .. }) => {
                 self.alert = Some(Alert::warning(AlertDescription::CLOSE_NOTIFY));
                 self.on_closed(CloseReason::CloseNotify);
             }
-            Ok(Alert { level: AlertLevel::Fatal, description }) => {
+            // RFC 8446 §6.1: goes before a close_notify.
+            Ok(Alert { description: AlertDescription::USER_CANCELED, .. }) => {}
+            // RFC 8446 §6: in 1.3 the level says nothing.
+            Ok(Alert { level, description }) if level == AlertLevel::Fatal || epoch >= v13::HANDSHAKE => {
                 self.on_closed(CloseReason::Alert(description));
             }
-            Ok(Alert { level: AlertLevel::Warning, .. }) => {}
+            Ok(_) => {}
             Err(_) => count(&mut self.stats.malformed),
         }
     }
 
-    /// Handshake messages of the live connection: a Finished that comes again, or renegotiation.
-    fn on_late_handshake(&mut self, body: &[u8]) {
+    /// Handshake messages of the live connection.
+    fn on_late_handshake(&mut self, now: Instant, number: RecordNumber, body: &[u8]) {
+        let Phase::Connected(established) = &mut self.phase else { return };
+        match established.live(&mut self.records) {
+            Some((live, scope)) => {
+                let outcome = live.handle_handshake(now, number, body, scope);
+                self.on_outcome(outcome);
+            }
+            None => self.on_late_handshake_of_12(body),
+        }
+    }
+
+    /// A Finished that comes again, or renegotiation.
+    fn on_late_handshake_of_12(&mut self, body: &[u8]) {
         let Phase::Connected(established) = &mut self.phase else { return };
         if established.late_replies >= MAX_LATE_REPLIES {
             return count(&mut self.stats.unexpected);
@@ -470,21 +588,51 @@ impl Connection {
         }
     }
 
+    fn on_live_ack(&mut self, now: Instant, epoch: Epoch, body: &[u8]) {
+        let Phase::Connected(established) = &mut self.phase else { return };
+        match established.live(&mut self.records) {
+            Some((live, scope)) => {
+                let outcome = live.handle_ack(now, epoch, body, scope);
+                self.on_outcome(outcome);
+            }
+            None => count(&mut self.stats.unexpected),
+        }
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Ok(()) => {}
+            Err(Trouble::Dropped(reason)) => self.on_event(None, Event::Dropped(reason)),
+            Err(Trouble::Fatal(error)) => self.fail(error),
+        }
+    }
+
     // ---- the handshake --------------------------------------------------------------------------------------
 
-    fn handle_handshake(&mut self, now: Instant, epoch: u16, body: &[u8]) {
+    fn handle_handshake(&mut self, now: Instant, number: RecordNumber, body: &[u8]) {
+        let mut is_taken = true;
         for fragment in fragments(body) {
             let Phase::Handshaking(handshake) = &mut self.phase else { return };
-            let Ok(fragment) = fragment else { return count(&mut self.stats.malformed) };
+            let Ok(fragment) = fragment else {
+                count(&mut self.stats.malformed);
+                is_taken = false;
+                break;
+            };
             let outside = Outside {
                 records: &mut self.records,
                 fingerprints: &self.fingerprints,
                 key_log: &mut self.key_log,
             };
-            let event = handshake.handle_fragment(now, epoch, &fragment, outside);
-            self.on_event(event);
-            self.step(now);
+            let event = handshake.handle_fragment(now, number.epoch, &fragment, outside);
+            is_taken &= matches!(event, Event::None);
+            self.on_event(Some(now), event);
         }
+        if let Phase::Handshaking(handshake) = &mut self.phase
+            && is_taken
+        {
+            handshake.note_record(number);
+        }
+        self.step(now);
     }
 
     /// Takes the steps of all messages that are complete; each message is a step forward, so this ends.
@@ -496,37 +644,46 @@ impl Connection {
                 key_log: &mut self.key_log,
             };
             match handshake.step_due(now, outside) {
-                Some(event) => self.on_event(event),
+                Some(event) => self.on_event(Some(now), event),
                 None => break,
             }
         }
     }
 
-    fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, now: Option<Instant>, event: Event) {
         match event {
             Event::None => {}
             Event::Dropped(Drop::Malformed) => count(&mut self.stats.malformed),
             Event::Dropped(Drop::Unexpected) => count(&mut self.stats.unexpected),
             Event::Dropped(Drop::NoRoom) => count(&mut self.stats.no_room),
             Event::Doubted(alert) => self.alert = Some(Alert::fatal(alert)),
-            Event::Connected(connected) => self.on_connected(*connected),
+            Event::Connected(session) => self.on_connected(now, session),
             Event::Failed(error) => self.fail(error),
         }
     }
 
-    fn on_connected(&mut self, connected: handshaking::Connected) {
-        let handshaking::Connected { session, last_flight, early } = connected;
-        // RFC 6347 §4.2.4: the server speaks last. A client that answered the server's Finished, should it come again,
-        // would draw another one with each answer, and so on, until the server gives up.
-        let last_flight = match session.role {
-            DtlsRole::Server => last_flight,
-            DtlsRole::Client => Flight::default(),
+    fn on_connected(&mut self, now: Option<Instant>, session: Box<Session>) {
+        let (Phase::Handshaking(handshake), Some(now)) =
+            (std::mem::replace(&mut self.phase, Phase::Closed), now)
+        else {
+            return self.fail(HandshakeError::Internal);
         };
-        self.phase = Phase::Connected(Established { session, last_flight, late_replies: 0 });
+        let Remains { last_flight, early, live } = handshake.into_remains(now, session.details.version);
+        if let Keys::V13(secrets) = &session.keys {
+            let backend = live.as_ref().map(|live| live.backend());
+            let protection = backend.map(|backend| secrets.read.protection(backend, v13::APPLICATION));
+            let Some(Ok(protection)) = protection else { return self.fail(HandshakeError::Internal) };
+            self.records.install_opener(Opener::new(protection));
+            if session.role == DtlsRole::Server {
+                // What is said from now on is said with the newest keys.
+                self.records.retire_sealers();
+            }
+        }
+        self.phase = Phase::Connected(Established { session, last_flight, late_replies: 0, live });
         self.fingerprints = Vec::new();
         self.facts.push_back(Fact::Connected);
         for record in early {
-            self.replay(record, Self::handle_live_record);
+            self.replay(now, record);
         }
     }
 
@@ -546,6 +703,19 @@ impl Connection {
 
 fn count(counter: &mut u32) {
     *counter = counter.saturating_add(1);
+}
+
+/// Writes an ACK behind what `out` holds, if one is due and fits.
+fn write_ack(records: &mut Records, acks: &mut Acks, out: &mut BytesMut, max: usize) {
+    let (start, epoch) = (out.len(), records.write_epoch());
+    let overhead = records.overhead(epoch);
+    let room = max.saturating_sub(start + overhead.head + overhead.tail);
+    let Some(numbers) = acks.take_due(room) else { return };
+    out.resize(start + overhead.head, 0);
+    ack::emit(&numbers, &mut Writer::new(out));
+    if records.seal(epoch, ContentType::ACK, out, start).is_err() {
+        out.truncate(start);
+    }
 }
 
 /// Writes an alert record behind what `out` holds, under the newest keys.

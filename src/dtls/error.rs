@@ -30,6 +30,9 @@ pub enum HandshakeError {
     /// An extension that was not asked for.
     #[error("unsolicited extension")]
     UnsolicitedExtension,
+    /// An extension that this version cannot do without.
+    #[error("missing extension")]
+    MissingExtension,
     /// An authentic message that has no place here, such as a Finished without the proof before it.
     #[error("unexpected message")]
     UnexpectedMessage,
@@ -86,6 +89,7 @@ impl HandshakeError {
                 AlertDescription::ILLEGAL_PARAMETER
             }
             HandshakeError::UnsolicitedExtension => AlertDescription::UNSUPPORTED_EXTENSION,
+            HandshakeError::MissingExtension => AlertDescription::MISSING_EXTENSION,
             HandshakeError::UnexpectedMessage => AlertDescription::UNEXPECTED_MESSAGE,
             HandshakeError::Malformed => AlertDescription::DECODE_ERROR,
             // RFC 8122 §6.2: bad_certificate for a fingerprint that does not match.
@@ -117,6 +121,9 @@ pub enum CloseReason {
     /// The handshake did not end within the configured patience.
     #[error("the handshake took too long")]
     HandshakeTimeout,
+    /// 2^36 records were not authentic: the keys are not to be trusted any more (RFC 9147 §4.5.3).
+    #[error("too many forged records")]
+    Forgeries,
     /// The handshake failed at this end.
     #[error("the handshake failed: {0}")]
     Handshake(HandshakeError),

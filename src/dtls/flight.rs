@@ -1,14 +1,18 @@
-//! Flights: what is sent as one and sent again as one until the other side answers (RFC 6347 §4.2.4).
+//! Flights: what is sent as one and sent again until the other side answers (RFC 6347 §4.2.4), or says what of it
+//! has arrived (RFC 9147 §7.2).
 //!
 //! Messages are packed: several to a record where their epoch is the same, several records to a datagram, and
 //! a message that does not fit is cut (RFC 6347 §4.2.3).
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
 use super::handshake::{Fragment, HEADER_LEN, HandshakeType};
-use super::record::{ContentType, Records};
+use super::record::{ContentType, Epoch, RecordNumber};
+use super::records::Records;
 use crate::time::{Backoff, Timer};
 use crate::wire::writer::Writer;
 
@@ -18,26 +22,93 @@ const MIN_FRAGMENT: usize = 32;
 /// Room that a datagram always has, whatever limit is asked for, so that a flight makes progress.
 const MIN_DATAGRAM: usize = 128;
 
+/// How many records of a flight are remembered for the peer's ACKs; the oldest go first.
+const MAX_TRACKED: usize = 256;
+
 /// One step of a flight.
 #[derive(Debug)]
 enum Item {
-    Message { epoch: u16, kind: HandshakeType, message_seq: u16, body: BytesMut },
+    Message(Message),
     ChangeCipherSpec,
 }
 
-/// The messages of a flight and how far they are written.
+#[derive(Debug)]
+struct Message {
+    epoch: Epoch,
+    kind: HandshakeType,
+    message_seq: u16,
+    body: BytesMut,
+    /// What of the body the peer has, in order; none touches another.
+    acked: Vec<Range<usize>>,
+}
+
+impl Message {
+    /// The next bytes at or behind `offset` that the peer may not have. A body is empty in 1.2 only, where nothing is
+    /// acknowledged.
+    fn next_unacked(&self, offset: usize) -> Option<Range<usize>> {
+        if self.body.is_empty() {
+            return (offset == 0).then_some(0..0);
+        }
+        let mut start = offset;
+        for acked in &self.acked {
+            if start < acked.start {
+                return Some(start..acked.start);
+            }
+            start = start.max(acked.end);
+        }
+        (start < self.body.len()).then_some(start..self.body.len())
+    }
+
+    fn is_acked(&self) -> bool {
+        self.next_unacked(0).is_none()
+    }
+
+    /// Notes bytes that the peer has; `false` when that was known.
+    fn acknowledge(&mut self, piece: Range<usize>) -> bool {
+        let known = self.acked.iter().any(|acked| acked.start <= piece.start && piece.end <= acked.end);
+        if known || piece.is_empty() {
+            return false;
+        }
+        self.acked.push(piece);
+        self.acked.sort_unstable_by_key(|acked| acked.start);
+        self.acked.dedup_by(|next, last| {
+            let touches = next.start <= last.end;
+            if touches {
+                last.end = last.end.max(next.end);
+            }
+            touches
+        });
+        true
+    }
+}
+
+/// A part of a message that a record holds.
+#[derive(Debug)]
+struct Piece {
+    item: usize,
+    bytes: Range<usize>,
+}
+
+/// The messages of a flight, how far they are written, and what of them the peer has said to have.
 #[derive(Debug, Default)]
 pub(crate) struct Flight {
     items: Vec<Item>,
     /// The item that is written next, and the offset into its body.
     at: usize,
     offset: usize,
+    /// What each record holds, if the peer may speak 1.3.
+    records: Option<BTreeMap<RecordNumber, Vec<Piece>>>,
 }
 
 impl Flight {
+    /// Remembers from now on what each record holds (RFC 9147 §7.2).
+    pub(crate) fn track(&mut self) {
+        self.records = Some(BTreeMap::new());
+    }
+
     /// Appends a message.
-    pub(crate) fn push(&mut self, epoch: u16, kind: HandshakeType, message_seq: u16, body: BytesMut) {
-        self.items.push(Item::Message { epoch, kind, message_seq, body });
+    pub(crate) fn push(&mut self, epoch: Epoch, kind: HandshakeType, message_seq: u16, body: BytesMut) {
+        self.items.push(Item::Message(Message { epoch, kind, message_seq, body, acked: Vec::new() }));
     }
 
     /// Appends a ChangeCipherSpec record.
@@ -50,10 +121,56 @@ impl Flight {
         *self = Flight::default();
     }
 
-    /// Starts again from the first message.
+    /// Starts again from the first message. What is known by an ACK in the clear is not believed for longer than one
+    /// round: a forged one must not make a flight incomplete for ever.
     pub(crate) fn rewind(&mut self) {
+        for item in &mut self.items {
+            if let Item::Message(message) = item
+                && message.epoch == 0
+            {
+                message.acked.clear();
+            }
+        }
+        self.rewind_to_unacked();
+    }
+
+    /// Starts again with the first bytes that the peer has not acknowledged.
+    pub(crate) fn rewind_to_unacked(&mut self) {
         self.at = 0;
         self.offset = 0;
+        self.settle();
+    }
+
+    /// Goes on to what is to be written.
+    fn settle(&mut self) {
+        while let Some(Item::Message(message)) = self.items.get(self.at) {
+            if let Some(next) = message.next_unacked(self.offset) {
+                self.offset = next.start;
+                return;
+            }
+            self.at += 1;
+            self.offset = 0;
+        }
+    }
+
+    /// The peer has these records (RFC 9147 §7.2). `true` when that is news. An ACK in the clear speaks for records in
+    /// the clear only.
+    pub(crate) fn on_ack(&mut self, epoch: Epoch, numbers: &[RecordNumber]) -> bool {
+        let Some(records) = &mut self.records else { return false };
+        let mut is_news = false;
+        for number in numbers.iter().filter(|number| number.epoch == 0 || epoch > 0) {
+            for Piece { item, bytes } in records.remove(number).unwrap_or_default() {
+                if let Some(Item::Message(message)) = self.items.get_mut(item) {
+                    is_news |= message.acknowledge(bytes);
+                }
+            }
+        }
+        is_news
+    }
+
+    /// Whether the peer has said that it has all.
+    pub(crate) fn is_acked(&self) -> bool {
+        self.items.iter().all(|item| matches!(item, Item::Message(message) if message.is_acked()))
     }
 
     /// Whether something is to be written.
@@ -76,16 +193,18 @@ impl Flight {
     fn write_record(&mut self, records: &mut Records, out: &mut BytesMut, max: usize) -> bool {
         let start = out.len();
         let (epoch, content_type) = match self.items.get(self.at) {
-            Some(Item::Message { epoch, .. }) => (*epoch, ContentType::HANDSHAKE),
+            Some(Item::Message(message)) => (message.epoch, ContentType::HANDSHAKE),
             Some(Item::ChangeCipherSpec) => (0, ContentType::CHANGE_CIPHER_SPEC),
             None => return false,
         };
         let overhead = records.overhead(epoch);
         out.resize(start + overhead.head, 0);
         let end = max.saturating_sub(overhead.tail);
+        let mut pieces = Vec::new();
         match content_type {
             ContentType::HANDSHAKE => {
-                while self.write_fragment(epoch, out, end) && !self.next_wants_its_own_record() {}
+                while self.write_fragment(epoch, out, end, &mut pieces) && !self.next_wants_its_own_record() {
+                }
             }
             _ if out.len() < end => {
                 out.extend_from_slice(&[1]);
@@ -93,11 +212,27 @@ impl Flight {
             }
             _ => {}
         }
-        if out.len() == start + overhead.head || records.seal(epoch, content_type, out, start).is_err() {
+        if out.len() == start + overhead.head {
             out.truncate(start);
             return false;
         }
+        match records.seal(epoch, content_type, out, start) {
+            Ok(number) => self.remember(number, pieces),
+            Err(_) => {
+                out.truncate(start);
+                return false;
+            }
+        }
         true
+    }
+
+    fn remember(&mut self, number: RecordNumber, pieces: Vec<Piece>) {
+        if let Some(records) = &mut self.records {
+            if records.len() >= MAX_TRACKED {
+                records.pop_first();
+            }
+            records.insert(number, pieces);
+        }
     }
 
     /// Whether the next message starts a record of its own.
@@ -107,33 +242,46 @@ impl Flight {
     fn next_wants_its_own_record(&self) -> bool {
         matches!(
             self.items.get(self.at),
-            Some(Item::Message { kind: HandshakeType::CLIENT_KEY_EXCHANGE | HandshakeType::FINISHED, .. })
+            Some(Item::Message(Message {
+                kind: HandshakeType::CLIENT_KEY_EXCHANGE | HandshakeType::FINISHED,
+                ..
+            }))
         )
     }
 
     /// Writes as much of the next message as fits before `end`, if it is of this epoch.
-    fn write_fragment(&mut self, epoch: u16, out: &mut BytesMut, end: usize) -> bool {
-        let Some(Item::Message { epoch: of, kind, message_seq, body }) = self.items.get(self.at) else {
-            return false;
-        };
-        let rest = body.get(self.offset..).unwrap_or_default();
+    fn write_fragment(
+        &mut self,
+        epoch: Epoch,
+        out: &mut BytesMut,
+        end: usize,
+        pieces: &mut Vec<Piece>,
+    ) -> bool {
+        let Some(Item::Message(message)) = self.items.get(self.at) else { return false };
+        let Some(bytes) = message.next_unacked(self.offset) else { return false };
+        let rest = message.body.get(bytes.clone()).unwrap_or_default();
         let room = end.saturating_sub(out.len() + HEADER_LEN);
-        if *of != epoch || out.len() + HEADER_LEN > end || room < rest.len().min(MIN_FRAGMENT) {
+        if message.epoch != epoch || out.len() + HEADER_LEN > end || room < rest.len().min(MIN_FRAGMENT) {
             return false;
         }
         let part = &rest[..rest.len().min(room)];
         // Bodies are made here, and are far shorter than 2^24 bytes.
-        let (Ok(length), Ok(offset)) = (u32::try_from(body.len()), u32::try_from(self.offset)) else {
+        let (Ok(length), Ok(offset)) = (u32::try_from(message.body.len()), u32::try_from(bytes.start)) else {
             return false;
         };
-        let fragment = Fragment { kind: *kind, length, message_seq: *message_seq, offset, body: part };
+        let Message { kind, message_seq, .. } = *message;
+        let fragment = Fragment { kind, length, message_seq, offset, body: part };
         fragment.emit(&mut Writer::new(out));
-        if part.len() == rest.len() {
+        let bytes = bytes.start..bytes.start + part.len();
+        if bytes.is_empty() {
+            // An empty body, of which there is nothing more.
             self.at += 1;
             self.offset = 0;
         } else {
-            self.offset += part.len();
+            self.offset = bytes.end;
         }
+        pieces.push(Piece { item: self.at, bytes });
+        self.settle();
         true
     }
 }
@@ -198,6 +346,21 @@ impl Retransmission {
             self.on_sent(now);
         }
         quiet
+    }
+
+    /// The peer said what is missing: it is to be sent again at once, unless it was sent so recently that this may be
+    /// about the time before.
+    pub(crate) fn on_ack(&mut self, now: Instant) -> bool {
+        let quiet = self.sent.is_none_or(|sent| now.saturating_duration_since(sent) >= self.first / 4);
+        if quiet && self.timer.is_armed() {
+            self.on_sent(now);
+        }
+        quiet
+    }
+
+    /// The interval before the flight is sent again for the first time.
+    pub(crate) fn interval(&self) -> Duration {
+        self.first
     }
 
     /// The peer will not answer: do not wait for longer than the first interval.

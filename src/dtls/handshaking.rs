@@ -23,18 +23,23 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use super::ack::{self, Acks};
 use super::alert::AlertDescription;
 use super::config::Config;
 use super::error::{CloseReason, HandshakeError};
 use super::flight::{Flight, Retransmission};
 use super::handshake::hello::ClientHello;
 use super::handshake::{Fragment, HandshakeType, Message, written};
+use super::opening::{self, Opening, OwnShare};
 use super::peer::Verdict;
 use super::reassembly::{Inserted, MAX_BUFFERED, Reassembly, Whole};
-use super::record::{ContentType, Records};
+use super::record::{ContentType, Epoch, RecordHeader, RecordNumber, UnifiedHeader};
+use super::records::Records;
 use super::session::Session;
+use super::suite::Version;
 use super::transcript::Transcript;
-use super::{peer, v12};
+use super::v13::live::Live;
+use super::{peer, v12, v13};
 use crate::crypto::hash::{Digest, HashAlgorithm};
 use crate::rng::Rng;
 use crate::time::{Timer, earliest};
@@ -61,6 +66,9 @@ const MAX_FAILURES: u8 = 12;
 /// How many other hellos a client sends for alerts that may be forged.
 const MAX_NEW_HELLOS: u8 = 8;
 
+/// A hello that is longer than this, in bytes, has a post-quantum share: its sender speaks 1.3, and knows ACKs.
+const MIN_LENGTH_OF_13: u32 = 1000;
+
 /// How many different hellos a server answers.
 const MAX_HELLOS: u8 = 8;
 
@@ -73,7 +81,10 @@ pub(crate) struct Context<'a> {
     /// The signalled fingerprints; empty when they are not known yet.
     pub(crate) fingerprints: &'a [Fingerprint],
     pub(crate) key_log: &'a mut Vec<String>,
+    /// A client's private keys for the shares of its hello.
+    pub(crate) key_shares: &'a mut Vec<OwnShare>,
     outgoing: &'a mut Outgoing,
+    acks: &'a mut Acks,
 }
 
 /// The flight that is being sent.
@@ -86,14 +97,23 @@ struct Outgoing {
 }
 
 impl Context<'_> {
-    /// Starts a new flight: the one before it has arrived.
+    /// Starts a new flight: the one before it has arrived, and the peer's is complete, which the new one says.
     pub(crate) fn begin_flight(&mut self) {
         self.outgoing.flight.clear();
+        if self.config.allows(Version::Dtls13) {
+            self.outgoing.flight.track();
+        }
         self.outgoing.is_new = true;
+        self.acks.clear();
+    }
+
+    /// The flight has arrived, and no other one is due yet.
+    pub(crate) fn clear_flight(&mut self) {
+        self.outgoing.flight.clear();
     }
 
     /// Appends a message to the flight and to the transcript.
-    pub(crate) fn send(&mut self, epoch: u16, kind: HandshakeType, body: impl FnOnce(&mut Writer<'_>)) {
+    pub(crate) fn send(&mut self, epoch: Epoch, kind: HandshakeType, body: impl FnOnce(&mut Writer<'_>)) {
         let bytes = written(body);
         let message_seq = self.outgoing.next_message_seq;
         self.outgoing.next_message_seq = message_seq.wrapping_add(1);
@@ -126,6 +146,8 @@ pub(crate) enum Progress<S> {
 pub(crate) enum Refusal<S> {
     /// The message has no place in this state, which stays.
     Unexpected(S),
+    /// The message cannot be read; the state stays.
+    Malformed(S),
     /// The handshake fails.
     Fatal(HandshakeError),
 }
@@ -141,9 +163,13 @@ pub(crate) type Step<S> = Result<Progress<S>, Refusal<S>>;
 
 /// Where a handshake stands, in every version and role.
 #[derive(Debug)]
-enum State {
+pub(crate) enum State {
+    /// The version is open.
+    Opening(Opening),
     Client12(v12::client::State),
     Server12(v12::server::State),
+    Client13(v13::client::State),
+    Server13(v13::server::State),
     /// All is proven but the certificate, whose fingerprint is not signalled yet.
     Unverified(Box<Session>),
 }
@@ -158,19 +184,20 @@ pub(crate) enum Event {
     /// Something failed that may be forged: the peer is told, and may begin anew.
     Doubted(AlertDescription),
     /// The handshake is over and the peer is who it should be.
-    Connected(Box<Connected>),
+    Connected(Box<Session>),
     /// The handshake failed.
     Failed(HandshakeError),
 }
 
-/// What a handshake hands on.
+/// What a handshake hands on, beside the session.
 #[derive(Debug)]
-pub(crate) struct Connected {
-    pub(crate) session: Box<Session>,
-    /// The own last flight, which the peer may not have.
+pub(crate) struct Remains {
+    /// The own last flight of 1.2, which the peer may not have.
     pub(crate) last_flight: Flight,
     /// Whole records of data that came before the end.
     pub(crate) early: VecDeque<BytesMut>,
+    /// What goes on in 1.3.
+    pub(crate) live: Option<Box<Live>>,
 }
 
 /// Why handshake bytes were dropped.
@@ -194,6 +221,8 @@ pub(crate) struct Handshake {
     /// A client's hello that comes again: the same, or another one.
     repeated_hello: Reassembly,
     outgoing: Outgoing,
+    key_shares: Vec<OwnShare>,
+    acks: Acks,
     /// Whole records, still sealed.
     early: VecDeque<BytesMut>,
     timers: Timers,
@@ -214,6 +243,10 @@ struct Doubts {
     last: Option<(HandshakeError, Digest)>,
     /// Why the connection ends, if nothing follows.
     reason: Option<CloseReason>,
+    /// A protected record was opened: both ends know the same hellos.
+    has_opened: bool,
+    /// A protected record was not authentic before any was.
+    has_failed_to_open: bool,
     /// The peer said that it gave up: when the flight is due again, another hello takes its place.
     is_given_up: bool,
 }
@@ -235,19 +268,17 @@ pub(crate) enum Expired {
 
 impl Handshake {
     pub(crate) fn new(config: Arc<Config>, role: DtlsRole, rng: Rng) -> Self {
-        let state = match role {
-            DtlsRole::Client => State::Client12(v12::client::State::Idle),
-            DtlsRole::Server => State::Server12(v12::server::State::WaitClientHello),
-        };
         Handshake {
             config,
             rng,
             role,
-            state: Some(state),
+            state: Some(State::first(role)),
             transcript: Transcript::default(),
             reassembly: Reassembly::new(0, MAX_BUFFERED),
             repeated_hello: Reassembly::new(0, MAX_REPEATED_HELLO),
             outgoing: Outgoing::default(),
+            key_shares: Vec::new(),
+            acks: Acks::default(),
             early: VecDeque::new(),
             timers: Timers {
                 retransmission: Retransmission::new(None),
@@ -277,7 +308,7 @@ impl Handshake {
     /// A client writes its hello.
     fn begin(&mut self, now: Instant, outside: Outside<'_>) -> Event {
         self.step(now, outside, |state, context| match state {
-            State::Client12(state) => lift(state.start(context), State::Client12),
+            State::Opening(opening) => opening.start(context),
             state => Err(Refusal::Unexpected(state)),
         })
     }
@@ -286,11 +317,11 @@ impl Handshake {
     pub(crate) fn handle_fragment(
         &mut self,
         now: Instant,
-        epoch: u16,
+        epoch: Epoch,
         fragment: &Fragment<'_>,
         outside: Outside<'_>,
     ) -> Event {
-        if !v12::belongs(fragment.kind, epoch) {
+        if !self.belongs(fragment.kind, epoch) {
             return Event::Dropped(Drop::Unexpected);
         }
         if self.waits_for_hello() && fragment.kind != HandshakeType::CLIENT_HELLO {
@@ -299,9 +330,7 @@ impl Handshake {
         match self.reassembly.insert(epoch, fragment) {
             Inserted::Kept => Event::None,
             Inserted::Refused => Event::Dropped(Drop::NoRoom),
-            Inserted::Old
-                if self.role == DtlsRole::Server && fragment.kind == HandshakeType::CLIENT_HELLO =>
-            {
+            Inserted::Old if self.is_first_hello(fragment) => {
                 self.handle_repeated_hello(now, fragment, outside)
             }
             Inserted::Old => self.on_peer_retransmission(now),
@@ -309,7 +338,92 @@ impl Handshake {
     }
 
     fn waits_for_hello(&self) -> bool {
-        matches!(self.state, Some(State::Server12(v12::server::State::WaitClientHello)))
+        matches!(self.state, Some(State::Opening(Opening::WaitClientHello)))
+    }
+
+    /// Whether it belongs to a client's first hello, rather than to the one behind a HelloRetryRequest.
+    fn is_first_hello(&self, fragment: &Fragment<'_>) -> bool {
+        let is_hello = fragment.kind == HandshakeType::CLIENT_HELLO && fragment.message_seq == 0;
+        self.role == DtlsRole::Server && is_hello
+    }
+
+    /// The version, once it is chosen.
+    fn version(&self) -> Option<Version> {
+        match self.state.as_ref()? {
+            State::Opening(_) => None,
+            State::Client12(_) | State::Server12(_) => Some(Version::Dtls12),
+            State::Client13(_) | State::Server13(_) => Some(Version::Dtls13),
+            State::Unverified(session) => Some(session.details.version),
+        }
+    }
+
+    /// Whether a message may come in a record of this epoch. While the version is open, the messages of 1.2 that
+    /// overtake the ServerHello are kept.
+    fn belongs(&self, kind: HandshakeType, epoch: Epoch) -> bool {
+        match self.version() {
+            Some(Version::Dtls13) => v13::belongs(kind, epoch),
+            Some(Version::Dtls12) | None => v12::belongs(kind, epoch),
+        }
+    }
+
+    /// A record whose messages were all taken or kept: to be acknowledged, if 1.3 is spoken.
+    pub(crate) fn note_record(&mut self, number: RecordNumber) {
+        if self.config.allows(Version::Dtls13) && self.version() != Some(Version::Dtls12) {
+            self.acks.note(number);
+        }
+    }
+
+    /// A datagram was handled. What is missing behind it is told (RFC 9147 §7.1).
+    pub(crate) fn on_datagram(&mut self, now: Instant) {
+        let interval = self.timers.retransmission.interval();
+        match &self.state {
+            Some(State::Client13(_) | State::Server13(_)) if !self.acks.is_empty() => {
+                self.acks.on_incomplete(now, interval, self.reassembly.has_gap());
+            }
+            // The version is open, and nobody has to know ACKs. Records of 1.3 without keys for them say that the
+            // ServerHello is missing; a hello as long as this has a share of 1.3.
+            Some(State::Opening(_)) if self.config.allows(Version::Dtls13) => {
+                let is_long = self.reassembly.due_length().is_some_and(|length| length > MIN_LENGTH_OF_13);
+                let has_overtaken = self.early.iter().any(|record| is_of_13(record));
+                if is_long || has_overtaken {
+                    self.acks.on_incomplete(now, interval, has_overtaken || self.reassembly.has_gap());
+                }
+            }
+            Some(State::Unverified(_)) if self.role == DtlsRole::Server && !self.acks.is_empty() => {
+                self.acks.demand();
+            }
+            _ => {}
+        }
+    }
+
+    /// The peer says which records it has (RFC 9147 §7.2). In the clear that is a hint, and no more.
+    pub(crate) fn handle_ack(&mut self, now: Instant, epoch: Epoch, body: &[u8]) -> Event {
+        if self.version() == Some(Version::Dtls12) || !self.config.allows(Version::Dtls13) {
+            return Event::Dropped(Drop::Unexpected);
+        }
+        let Ok(numbers) = ack::parse(body) else { return Event::Dropped(Drop::Malformed) };
+        let flight = &mut self.outgoing.flight;
+        if flight.is_empty() {
+            return Event::None;
+        }
+        flight.on_ack(epoch, &numbers);
+        if epoch > 0 && flight.is_acked() {
+            self.timers.retransmission.cancel();
+        } else if self.timers.retransmission.on_ack(now) {
+            flight.rewind_to_unacked();
+        }
+        Event::None
+    }
+
+    /// A protected record was opened, or was not authentic.
+    pub(crate) fn on_protected(&mut self, is_authentic: bool) {
+        self.doubts.has_opened |= is_authentic;
+        self.doubts.has_failed_to_open |= !is_authentic;
+    }
+
+    /// What there is to acknowledge.
+    pub(crate) fn acks(&mut self) -> &mut Acks {
+        &mut self.acks
     }
 
     /// A message of a handshake that this server gave up: the client has not heard of it.
@@ -356,7 +470,12 @@ impl Handshake {
         if self.doubts.hello == Some(digest) || self.is_proven() || self.doubts.hellos >= MAX_HELLOS {
             return false;
         }
-        let is_first = matches!(self.state, Some(State::Server12(v12::server::State::WaitCertificate(_))));
+        let is_first = match &self.state {
+            Some(State::Server12(v12::server::State::WaitCertificate(_))) => true,
+            Some(State::Opening(_)) => true,
+            Some(State::Server13(_)) => !self.doubts.has_opened,
+            _ => false,
+        };
         let came_before = self.doubts.other_hello.replace(digest) == Some(digest);
         (is_first || came_before) && ClientHello::parse(body).is_ok()
     }
@@ -364,22 +483,34 @@ impl Handshake {
     /// Whether the peer's signature covers the hellos: whoever sends another one now is not the peer.
     fn is_proven(&self) -> bool {
         use v12::server::State::WaitFinished;
-        matches!(self.state, Some(State::Unverified(_) | State::Server12(WaitFinished(_))))
+        match self.state {
+            Some(State::Unverified(_) | State::Server12(WaitFinished(_))) => true,
+            // Its records open with keys that cover the hellos.
+            Some(State::Server13(_)) => self.doubts.has_opened,
+            _ => false,
+        }
     }
 
     /// Takes the step of the next message that is complete; `None` when there is none.
     pub(crate) fn step_due(&mut self, now: Instant, mut outside: Outside<'_>) -> Option<Event> {
         let whole = self.reassembly.take()?;
+        // It was kept while the version was open, and does not fit the one that was chosen.
+        if !self.belongs(whole.kind, whole.epoch) {
+            return Some(Event::Dropped(Drop::Unexpected));
+        }
         let message = Message { kind: whole.kind, message_seq: whole.message_seq, body: &whole.body };
-        let Ok(body) = v12::Body::parse(&message) else {
-            return Some(self.refuse(whole.epoch, HandshakeError::Malformed, Drop::Malformed));
-        };
         let event = self.step(now, outside.reborrow(), |state, context| match state {
-            State::Client12(state) => lift(state.handle(&message, body, context), State::Client12),
-            State::Server12(state) => lift(state.handle(&message, body, context), State::Server12),
+            State::Opening(opening) => opening.handle(&message, context),
+            State::Client12(state) => lift(state.handle(&message, context), State::Client12),
+            State::Server12(state) => lift(state.handle(&message, context), State::Server12),
+            State::Client13(state) => lift(state.handle(&message, context), State::Client13),
+            State::Server13(state) => lift(state.handle(&message, context), State::Server13),
             state @ State::Unverified(_) => Err(Refusal::Unexpected(state)),
         });
         match event {
+            Event::Dropped(Drop::Malformed) => {
+                Some(self.refuse(whole.epoch, HandshakeError::Malformed, Drop::Malformed))
+            }
             Event::Dropped(reason) => {
                 Some(self.refuse(whole.epoch, HandshakeError::UnexpectedMessage, reason))
             }
@@ -395,14 +526,14 @@ impl Handshake {
         self.reassembly.advance();
         self.timers.suspicion.cancel();
         self.doubts.is_given_up = false;
-        if whole.kind == HandshakeType::CLIENT_HELLO {
+        if whole.kind == HandshakeType::CLIENT_HELLO && whole.message_seq == 0 {
             self.doubts.hellos += 1;
             self.doubts.hello = Some(HashAlgorithm::Sha256.digest(&[&whole.body]));
         }
     }
 
     /// A message that cannot be used: fatal when the peer itself wrote it, dropped when anyone could have.
-    fn refuse(&mut self, epoch: u16, error: HandshakeError, reason: Drop) -> Event {
+    fn refuse(&mut self, epoch: Epoch, error: HandshakeError, reason: Drop) -> Event {
         if epoch > 0 { Event::Failed(error) } else { Event::Dropped(reason) }
     }
 
@@ -424,7 +555,7 @@ impl Handshake {
             return Event::Failed(error);
         }
         match self.role {
-            DtlsRole::Client if !self.doubts.failures.is_multiple_of(3) => self.wait_again(),
+            DtlsRole::Client if self.can_wait_again() => self.wait_again(),
             DtlsRole::Client => self.begin_anew(now, outside),
             DtlsRole::Server => {
                 self.restart(outside.records);
@@ -449,14 +580,20 @@ impl Handshake {
         self.timers.suspicion.arm_if_idle(now + GRACE);
     }
 
+    /// Whether the hello can be answered once more: it was the first one, and no key of it is used up.
+    fn can_wait_again(&self) -> bool {
+        let has_all_keys = self.key_shares.len() == opening::shared_groups(&self.config).count();
+        has_all_keys && !self.transcript.is_running() && !self.doubts.failures.is_multiple_of(3)
+    }
+
     /// Asks for the server's flight again, with the same hello. Any server answers that.
     fn wait_again(&mut self) -> Event {
         // One message of the server before its flight for every hello before the last.
         let cookies = self.outgoing.next_message_seq.saturating_sub(1);
         self.reassembly = Reassembly::new(cookies, MAX_BUFFERED);
         let hello = self.transcript.keep_first();
-        let state = v12::client::State::wait_again(hello, u8::try_from(cookies).unwrap_or(u8::MAX));
-        self.state = Some(State::Client12(state));
+        let opening = Opening::wait_again(hello, u8::try_from(cookies).unwrap_or(u8::MAX));
+        self.state = Some(State::Opening(opening));
         self.outgoing.flight.rewind();
         Event::None
     }
@@ -470,14 +607,14 @@ impl Handshake {
 
     /// Back to the state before the first message.
     fn restart(&mut self, records: &mut Records) {
-        self.state = Some(match self.role {
-            DtlsRole::Client => State::Client12(v12::client::State::Idle),
-            DtlsRole::Server => State::Server12(v12::server::State::WaitClientHello),
-        });
+        self.state = Some(State::first(self.role));
         self.transcript.restart();
         self.reassembly = Reassembly::new(0, MAX_BUFFERED);
         self.outgoing = Outgoing::default();
+        self.acks.clear();
         self.early.clear();
+        self.doubts.has_opened = false;
+        self.doubts.has_failed_to_open = false;
         self.timers.retransmission.cancel();
         records.forget_keys();
     }
@@ -499,7 +636,9 @@ impl Handshake {
             records: outside.records,
             fingerprints: outside.fingerprints,
             key_log: outside.key_log,
+            key_shares: &mut self.key_shares,
             outgoing: &mut self.outgoing,
+            acks: &mut self.acks,
         };
         let taken = take(state, &mut context);
         if std::mem::take(&mut self.outgoing.is_new) {
@@ -511,8 +650,20 @@ impl Handshake {
                 Event::None
             }
             Ok(Progress::Complete(session)) => {
-                self.timers.retransmission.cancel();
+                match (session.details.version, self.role) {
+                    // RFC 9147 §7.1: the flight that ends the handshake is acknowledged, and until then sent again.
+                    (Version::Dtls13, DtlsRole::Client) => {}
+                    (Version::Dtls13, DtlsRole::Server) => {
+                        self.timers.retransmission.cancel();
+                        self.acks.demand();
+                    }
+                    (Version::Dtls12, _) => self.timers.retransmission.cancel(),
+                }
                 self.complete(Box::new(session), outside.fingerprints)
+            }
+            Err(Refusal::Malformed(state)) => {
+                self.state = Some(state);
+                Event::Dropped(Drop::Malformed)
             }
             Err(Refusal::Unexpected(state)) => {
                 self.state = Some(state);
@@ -524,11 +675,7 @@ impl Handshake {
 
     fn complete(&mut self, session: Box<Session>, fingerprints: &[Fingerprint]) -> Event {
         match peer::verdict(fingerprints, session.peer_certificate()) {
-            Verdict::Match => Event::Connected(Box::new(Connected {
-                session,
-                last_flight: std::mem::take(&mut self.outgoing.flight),
-                early: std::mem::take(&mut self.early),
-            })),
+            Verdict::Match => Event::Connected(session),
             Verdict::Mismatch => Event::Failed(HandshakeError::FingerprintMismatch),
             Verdict::Unknown => {
                 self.state = Some(State::Unverified(session));
@@ -548,6 +695,46 @@ impl Handshake {
         }
     }
 
+    /// What goes on behind a handshake that is over.
+    pub(crate) fn into_remains(self, now: Instant, version: Version) -> Remains {
+        let Handshake { config, role, reassembly, outgoing, acks, early, timers, .. } = self;
+        if version == Version::Dtls12 {
+            // RFC 6347 §4.2.4: the server speaks last. A client that answered the server's Finished, should it come again,
+            // would draw another one with each answer, and so on, until the server gives up.
+            let last_flight = match role {
+                DtlsRole::Server => outgoing.flight,
+                DtlsRole::Client => Flight::default(),
+            };
+            return Remains { last_flight, early, live: None };
+        }
+        let has_last_word = role == DtlsRole::Client;
+        let parts = v13::live::Remains {
+            role,
+            backend: config.backend,
+            flight: outgoing.flight,
+            next_message_seq: outgoing.next_message_seq,
+            reassembly,
+            retransmission: timers.retransmission,
+            patience: if has_last_word { timers.patience } else { Timer::new() },
+            acks,
+            update_after: config.key_update_after,
+        };
+        Remains { last_flight: Flight::default(), early, live: Some(Box::new(Live::new(parts, now))) }
+    }
+
+    /// Whether a protected record that cannot be opened yet may be opened later.
+    pub(crate) fn may_have_keys_for(&self, header: &RecordHeader) -> bool {
+        let version = self.version();
+        match header {
+            RecordHeader::Plain(header) => header.epoch == 1 && version != Some(Version::Dtls13),
+            RecordHeader::Unified(header) => {
+                let is_awaited = matches!(Epoch::from(header.epoch_bits), v13::HANDSHAKE | v13::APPLICATION);
+                let may_be_13 = self.config.allows(Version::Dtls13) && version != Some(Version::Dtls12);
+                is_awaited && may_be_13
+            }
+        }
+    }
+
     /// Keeps a record for which it is too early; `false` when there is no room.
     pub(crate) fn stash(&mut self, record: &[u8]) -> bool {
         let held: usize = self.early.iter().map(BytesMut::len).sum();
@@ -561,7 +748,12 @@ impl Handshake {
 
     /// Takes the records that came before their keys, to be tried again; data waits for the end.
     pub(crate) fn take_early_messages(&mut self) -> VecDeque<BytesMut> {
-        let is_data = |record: &BytesMut| record.first() == Some(&ContentType::APPLICATION_DATA.0);
+        // In 1.3 a record does not tell what it holds, but data never comes in the handshake's epoch.
+        let is_data = |record: &BytesMut| {
+            let first = record.first().copied().unwrap_or_default();
+            let is_handshake_of_13 = Epoch::from(first & 3) == v13::HANDSHAKE;
+            first == ContentType::APPLICATION_DATA.0 || is_of_13(record) && !is_handshake_of_13
+        };
         let (data, messages) = self.early.drain(..).partition(is_data);
         self.early = data;
         messages
@@ -572,12 +764,13 @@ impl Handshake {
         &mut self.outgoing.flight
     }
 
-    pub(crate) fn has_pending_flight(&self) -> bool {
-        self.outgoing.flight.is_pending()
+    pub(crate) fn has_pending_datagram(&self) -> bool {
+        self.outgoing.flight.is_pending() || self.acks.is_due()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, outside: Outside<'_>) -> Expired {
         let Timers { retransmission, patience, suspicion } = &mut self.timers;
+        self.acks.handle_timeout(now);
         if patience.expire(now) {
             return Expired::Closed(CloseReason::HandshakeTimeout);
         }
@@ -591,6 +784,15 @@ impl Handshake {
                 DtlsRole::Client if std::mem::take(&mut self.doubts.is_given_up) => {
                     self.begin_anew(now, outside);
                 }
+                // The hello has arrived: what is missing is the server's. If none of its records could be opened, a
+                // hello was damaged or forged on its way.
+                DtlsRole::Client if matches!(self.state, Some(State::Client13(_))) => {
+                    if self.doubts.has_failed_to_open && !self.doubts.has_opened {
+                        self.begin_anew(now, outside);
+                    } else {
+                        self.acks.demand();
+                    }
+                }
                 _ => self.outgoing.flight.rewind(),
             }
         }
@@ -599,7 +801,8 @@ impl Handshake {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let Timers { retransmission, patience, suspicion } = &self.timers;
-        earliest([retransmission.deadline(), patience.deadline(), suspicion.deadline()])
+        let deadlines = [retransmission.deadline(), patience.deadline(), suspicion.deadline()];
+        earliest(deadlines.into_iter().chain([self.acks.deadline()]))
     }
 }
 
@@ -616,12 +819,28 @@ impl Outside<'_> {
     }
 }
 
+impl State {
+    /// Where a handshake begins.
+    fn first(role: DtlsRole) -> State {
+        State::Opening(match role {
+            DtlsRole::Client => Opening::Idle,
+            DtlsRole::Server => Opening::WaitClientHello,
+        })
+    }
+}
+
+/// Whether a record is a protected one of 1.3.
+fn is_of_13(record: &[u8]) -> bool {
+    record.first().is_some_and(|first| UnifiedHeader::is_announced_by(*first))
+}
+
 /// Wraps the state of one version and role.
 fn lift<S>(step: Step<S>, wrap: impl Fn(S) -> State) -> Step<State> {
     match step {
         Ok(Progress::Next(state)) => Ok(Progress::Next(wrap(state))),
         Ok(Progress::Complete(session)) => Ok(Progress::Complete(session)),
         Err(Refusal::Unexpected(state)) => Err(Refusal::Unexpected(wrap(state))),
+        Err(Refusal::Malformed(state)) => Err(Refusal::Malformed(wrap(state))),
         Err(Refusal::Fatal(error)) => Err(Refusal::Fatal(error)),
     }
 }

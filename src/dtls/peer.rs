@@ -63,4 +63,20 @@ impl PeerCertificate {
         let scheme = SignatureScheme::from_code(scheme).ok_or(HandshakeError::IllegalParameter)?;
         backend.verify(scheme, &self.key, message, signature).map_err(|_| HandshakeError::BadSignature)
     }
+    /// The same in 1.3, where a scheme names the curve, and PKCS#1 is for certificates only (RFC 8446 §4.2.3).
+    pub(crate) fn verify_13(
+        &self,
+        backend: &dyn Backend,
+        scheme: u16,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), HandshakeError> {
+        let fits = SignatureScheme::from_code(scheme)
+            .is_some_and(|scheme| !scheme.is_rsa_pkcs1() && scheme.names_curve_of(self.key.algorithm()));
+        if fits {
+            self.verify(backend, scheme, message, signature)
+        } else {
+            Err(HandshakeError::IllegalParameter)
+        }
+    }
 }

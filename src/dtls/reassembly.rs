@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::handshake::{Fragment, HandshakeType};
+use super::record::Epoch;
 
 /// Bytes held for incomplete or early messages, with `PIECE_OVERHEAD` for each piece.
 pub(crate) const MAX_BUFFERED: usize = 20 * 1024;
@@ -23,7 +24,7 @@ const PIECE_OVERHEAD: usize = 64;
 pub(crate) struct Whole {
     pub(crate) kind: HandshakeType,
     pub(crate) message_seq: u16,
-    pub(crate) epoch: u16,
+    pub(crate) epoch: Epoch,
     pub(crate) body: Vec<u8>,
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct Reassembly {
 #[derive(Debug)]
 struct Partial {
     kind: HandshakeType,
-    epoch: u16,
+    epoch: Epoch,
     length: u32,
     /// Bytes of the body that are there.
     received: u32,
@@ -76,12 +77,29 @@ impl Reassembly {
         self.next = self.next.wrapping_add(1);
     }
 
+    /// Whether a message was handled.
+    pub(crate) fn is_old(&self, message_seq: u16) -> bool {
+        message_seq.wrapping_sub(self.next) >= 0x8000
+    }
+
+    /// Whether something is missing before what is here: bytes of the message that is due, or all of it.
+    pub(crate) fn has_gap(&self) -> bool {
+        let is_whole_so_far = |due: &Partial| due.pieces.len() == 1 && due.pieces.contains_key(&0);
+        let is_due_broken = self.partial.get(&self.next).is_some_and(|due| !is_whole_so_far(due));
+        is_due_broken || self.partial.keys().any(|message_seq| *message_seq != self.next)
+    }
+
+    /// The length that the message that is due claims to have, if any of it is here.
+    pub(crate) fn due_length(&self) -> Option<u32> {
+        self.partial.get(&self.next).map(|due| due.length)
+    }
+
     /// Keeps a fragment that came in a record of `epoch`. Time is linear in its length.
-    pub(crate) fn insert(&mut self, epoch: u16, fragment: &Fragment<'_>) -> Inserted {
-        let ahead = fragment.message_seq.wrapping_sub(self.next);
-        if ahead >= 0x8000 {
+    pub(crate) fn insert(&mut self, epoch: Epoch, fragment: &Fragment<'_>) -> Inserted {
+        if self.is_old(fragment.message_seq) {
             return Inserted::Old;
         }
+        let ahead = fragment.message_seq.wrapping_sub(self.next);
         // RFC 6347 §4.2.2: numbers behind the one that is due may be kept or dropped.
         if ahead >= MAX_AHEAD || usize_of(fragment.length) > fragment.kind.max_len() {
             return Inserted::Refused;

@@ -1,22 +1,24 @@
-//! The record layer (RFC 6347 §4.1): headers, sequence numbers, protection and the replay window.
+//! The form of records (RFC 6347 §4.1, RFC 9147 §4).
 //!
 //! ```text
-//! 1.2:  type(1) version(2) epoch(2) sequence(6) length(2) [explicit nonce(8), GCM only] ciphertext tag(16)
+//! in the clear, and 1.2:  type(1) version(2) epoch(2) sequence(6) length(2) what it holds
+//! protected, 1.3:         001CSLEE [sequence(1 or 2), hidden] [length(2)]   what it holds
 //! ```
 //!
-//! The nonce of every record is made of its epoch and sequence number (RFC 5288 §3 leaves that open, RFC 7905
-//! §2 asks for it), and a sequence number is used once: retransmitted messages travel in new records.
+//! In the second form the first byte tells of a connection identifier (C, never agreed on here), the width of the
+//! sequence number (S), whether there is a length (L), and the low bits of the epoch (EE).
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 
-use super::suite::{CipherSuite, Version};
-use crate::crypto::{AeadAlgorithm, AeadKey, Backend, InvalidKey, NONCE_LEN, TAG_LEN};
+use super::suite::Version;
 use crate::wire::Malformed;
 use crate::wire::reader::Reader;
-use crate::wire::window::ReplayWindow;
 use crate::wire::writer::Writer;
 
-/// Bytes of a record header, the explicit nonce not included.
+/// Which keys protect a record: 0 means none, 1 those of 1.2; 1.3 counts its keys from 2 on (RFC 9147 §6.1).
+pub type Epoch = u64;
+
+/// Bytes of a record header of 1.2, the explicit nonce not included.
 pub const HEADER_LEN: usize = 13;
 
 /// The most that a record may hold in the clear (RFC 5246 §6.2.1).
@@ -25,11 +27,21 @@ pub const MAX_PLAINTEXT: usize = 1 << 14;
 /// The most that a record may hold sealed (RFC 5246 §6.2.3).
 const MAX_CIPHERTEXT: usize = MAX_PLAINTEXT + 2048;
 
-/// Bytes of the nonce that GCM suites of 1.2 send along (RFC 5288 §3).
-const EXPLICIT_NONCE_LEN: usize = 8;
+/// The most that a record of 1.3 may hold sealed (RFC 8446 §5.2).
+const MAX_CIPHERTEXT_13: usize = MAX_PLAINTEXT + 256;
+
+/// What is sealed is at least as long as the sample that hides its number (RFC 9147 §4.2.3).
+pub(crate) const SAMPLE_LEN: usize = 16;
 
 /// Sequence numbers have 48 bits (RFC 6347 §4.1).
-const MAX_SEQUENCE: u64 = (1 << 48) - 1;
+pub(crate) const MAX_SEQUENCE: u64 = (1 << 48) - 1;
+
+/// The number of a record on its connection (RFC 9147 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RecordNumber {
+    pub(crate) epoch: Epoch,
+    pub(crate) sequence: u64,
+}
 
 /// What a record holds (RFC 5246 §6.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,9 +59,11 @@ impl ContentType {
     pub const HANDSHAKE: Self = ContentType(22);
     /// What the application sent.
     pub const APPLICATION_DATA: Self = ContentType(23);
+    /// Which handshake records have arrived (RFC 9147 §7).
+    pub const ACK: Self = ContentType(26);
 }
 
-/// The header of a record.
+/// The header of a record in the clear, or of 1.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// What the record holds.
@@ -75,7 +89,8 @@ impl Header {
             length: r.u16()?,
         };
         let fits = header.record_len() - HEADER_LEN <= r.remaining().min(MAX_CIPHERTEXT);
-        let known = (20..=23).contains(&header.content_type.0);
+        let is_ack = header.content_type == ContentType::ACK && header.epoch == 0;
+        let known = (20..=23).contains(&header.content_type.0) || is_ack;
         if fits && known && header.is_version_accepted() { Ok(header) } else { Err(r.malformed()) }
     }
 
@@ -99,9 +114,116 @@ impl Header {
     }
 }
 
+/// The header of a protected record of 1.3 (RFC 9147 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnifiedHeader {
+    /// The two low bits of the epoch.
+    pub epoch_bits: u8,
+    /// Bytes of the sequence number: 1 or 2.
+    pub sequence_len: usize,
+    /// Whether a length is there; without it the record ends with its datagram.
+    pub has_length: bool,
+    /// Bytes that follow the header.
+    pub length: usize,
+}
+
+impl UnifiedHeader {
+    /// The three bits that all first bytes share.
+    const FIXED: u8 = 0b0010_0000;
+    const CONNECTION_ID: u8 = 0b0001_0000;
+    const LONG_SEQUENCE: u8 = 0b0000_1000;
+    const LENGTH: u8 = 0b0000_0100;
+    const EPOCH: u8 = 0b0000_0011;
+
+    /// Whether a record of this first byte has such a header (RFC 9147 §4.1).
+    pub fn is_announced_by(first: u8) -> bool {
+        first & 0b1110_0000 == Self::FIXED
+    }
+
+    /// Reads the header, the hidden sequence number skipped; the bytes that it announces must be there.
+    pub fn parse(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let first = r.u8()?;
+        // RFC 9147 §9: nobody asked for a connection identifier.
+        if !Self::is_announced_by(first) || first & Self::CONNECTION_ID != 0 {
+            return Err(r.malformed());
+        }
+        let sequence_len = if first & Self::LONG_SEQUENCE == 0 { 1 } else { 2 };
+        r.skip(sequence_len)?;
+        let has_length = first & Self::LENGTH != 0;
+        let length = if has_length { usize::from(r.u16()?) } else { r.remaining() };
+        // RFC 9147 §4.2.3: shorter than the sample is not authentic.
+        if length > r.remaining() || !(SAMPLE_LEN..=MAX_CIPHERTEXT_13).contains(&length) {
+            return Err(r.malformed());
+        }
+        Ok(UnifiedHeader { epoch_bits: first & Self::EPOCH, sequence_len, has_length, length })
+    }
+
+    /// Writes the header with the low bits of `sequence`, not hidden yet. Takes exactly [`len`](Self::len) bytes.
+    pub(crate) fn write(&self, sequence: u64, out: &mut [u8]) {
+        let mut first = Self::FIXED | self.epoch_bits & Self::EPOCH;
+        let [.., high, low] = sequence.to_be_bytes();
+        let [length_high, length_low] = u16::try_from(self.length).unwrap_or(u16::MAX).to_be_bytes();
+        let mut bytes = [0; 5];
+        let mut n = 1;
+        let mut push = |byte| {
+            if let Some(slot) = bytes.get_mut(n) {
+                *slot = byte;
+                n += 1;
+            }
+        };
+        if self.sequence_len == 2 {
+            first |= Self::LONG_SEQUENCE;
+            push(high);
+        }
+        push(low);
+        if self.has_length {
+            first |= Self::LENGTH;
+            push(length_high);
+            push(length_low);
+        }
+        bytes[0] = first;
+        out.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    }
+
+    /// Bytes of the header.
+    pub fn len(&self) -> usize {
+        1 + self.sequence_len + if self.has_length { 2 } else { 0 }
+    }
+
+    /// Never: there is always the first byte.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+/// A header of either form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RecordHeader {
+    Plain(Header),
+    Unified(UnifiedHeader),
+}
+
+impl RecordHeader {
+    fn parse(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match r.peek().first() {
+            Some(first) if UnifiedHeader::is_announced_by(*first) => {
+                UnifiedHeader::parse(r).map(RecordHeader::Unified)
+            }
+            _ => Header::parse(r).map(RecordHeader::Plain),
+        }
+    }
+
+    fn record_len(&self) -> usize {
+        match self {
+            RecordHeader::Plain(header) => header.record_len(),
+            RecordHeader::Unified(header) => header.len() + header.length,
+        }
+    }
+}
+
 /// Splits the first record off a datagram. What follows a malformed record cannot be found and is dropped too.
-pub(crate) fn split_record(datagram: &mut BytesMut) -> Result<(Header, BytesMut), Malformed> {
-    let header = Header::parse(&mut Reader::new(datagram, "record"))?;
+pub(crate) fn split_record(datagram: &mut BytesMut) -> Result<(RecordHeader, BytesMut), Malformed> {
+    let header = RecordHeader::parse(&mut Reader::new(datagram, "record"))?;
     // A record alone in its datagram, as data always is, need not be split: splitting may allocate.
     let record = if header.record_len() == datagram.len() {
         std::mem::take(datagram)
@@ -116,96 +238,8 @@ pub(crate) fn split_record(datagram: &mut BytesMut) -> Result<(Header, BytesMut)
 pub struct Overhead {
     /// Header and explicit nonce.
     pub head: usize,
-    /// Tag.
+    /// Tag, and in 1.3 the content type.
     pub tail: usize,
-}
-
-/// How the nonce comes from the sequence number.
-#[derive(Clone, Copy)]
-enum Nonce {
-    /// GCM of 1.2: a secret salt, then epoch and sequence number, which travel in the record (RFC 5288 §3).
-    Explicit([u8; 4]),
-    /// ChaCha20-Poly1305: epoch and sequence number XORed into a secret value (RFC 7905 §2).
-    Xor([u8; NONCE_LEN]),
-}
-
-impl Nonce {
-    fn for_record(&self, number: u64) -> [u8; NONCE_LEN] {
-        let mut nonce = [0; NONCE_LEN];
-        let (front, back) = nonce.split_at_mut(NONCE_LEN - EXPLICIT_NONCE_LEN);
-        match self {
-            Nonce::Explicit(salt) => {
-                front.copy_from_slice(salt);
-                back.copy_from_slice(&number.to_be_bytes());
-            }
-            Nonce::Xor(iv) => {
-                back.copy_from_slice(&number.to_be_bytes());
-                nonce.iter_mut().zip(iv).for_each(|(n, iv)| *n ^= iv);
-            }
-        }
-        nonce
-    }
-
-    /// Bytes of it that travel in the record.
-    fn explicit_len(&self) -> usize {
-        match self {
-            Nonce::Explicit(_) => EXPLICIT_NONCE_LEN,
-            Nonce::Xor(_) => 0,
-        }
-    }
-}
-
-/// The keys of one direction and one epoch.
-pub(crate) struct Protection {
-    key: Box<dyn AeadKey>,
-    nonce: Nonce,
-    epoch: u16,
-}
-
-impl Protection {
-    /// Bytes of secret nonce that a suite of 1.2 takes from the key block (RFC 5288 §3, RFC 7905 §2).
-    pub(crate) fn iv_len_v12(suite: CipherSuite) -> usize {
-        match suite.aead() {
-            AeadAlgorithm::ChaCha20Poly1305 => NONCE_LEN,
-            AeadAlgorithm::Aes128Gcm | AeadAlgorithm::Aes256Gcm => NONCE_LEN - EXPLICIT_NONCE_LEN,
-        }
-    }
-
-    /// The protection of epoch 1 of DTLS 1.2.
-    pub(crate) fn v12(
-        backend: &dyn Backend,
-        suite: CipherSuite,
-        key: &[u8],
-        iv: &[u8],
-    ) -> Result<Self, InvalidKey> {
-        let nonce = match suite.aead() {
-            AeadAlgorithm::ChaCha20Poly1305 => Nonce::Xor(iv.try_into().map_err(|_| InvalidKey)?),
-            AeadAlgorithm::Aes128Gcm | AeadAlgorithm::Aes256Gcm => {
-                Nonce::Explicit(iv.try_into().map_err(|_| InvalidKey)?)
-            }
-        };
-        Ok(Protection { key: backend.aead(suite.aead(), key)?, nonce, epoch: 1 })
-    }
-
-    fn number(&self, sequence: u64) -> u64 {
-        u64::from(self.epoch) << 48 | sequence
-    }
-}
-
-impl std::fmt::Debug for Protection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Protection").field("epoch", &self.epoch).finish_non_exhaustive()
-    }
-}
-
-/// What is authenticated beside the ciphertext (RFC 5246 §6.2.3.3): the header, with the length of the plaintext.
-fn additional_data(number: u64, content_type: ContentType, plaintext_len: u16) -> [u8; 13] {
-    let mut aad = [0; 13];
-    let [a, b] = Version::Dtls12.code().to_be_bytes();
-    let [c, d] = plaintext_len.to_be_bytes();
-    aad[..8].copy_from_slice(&number.to_be_bytes());
-    aad[8..].copy_from_slice(&[content_type.0, a, b, c, d]);
-    aad
 }
 
 /// Why a record cannot be sealed.
@@ -218,64 +252,9 @@ pub enum SealError {
     /// More than [`MAX_PLAINTEXT`] bytes, or not even the room for the header.
     #[error("the record does not hold between the overhead and 2^14 bytes")]
     BadLength,
-    /// All sequence numbers of the epoch are used.
-    #[error("all sequence numbers are used")]
+    /// The keys have sealed as much as they may: all sequence numbers of 1.2, 2^24.5 records of 1.3 (RFC 8446 §5.5).
+    #[error("the keys have sealed as much as they may")]
     Exhausted,
-}
-
-/// Seals the records of one epoch.
-#[derive(Debug)]
-pub(crate) struct Sealer {
-    protection: Protection,
-    /// The number of the next record.
-    next: u64,
-}
-
-impl Sealer {
-    pub(crate) fn new(protection: Protection) -> Self {
-        Sealer { protection, next: 0 }
-    }
-
-    pub(crate) fn overhead(&self) -> Overhead {
-        Overhead { head: HEADER_LEN + self.protection.nonce.explicit_len(), tail: TAG_LEN }
-    }
-
-    /// Seals `record[start..]`: as many placeholder bytes as the overhead's head, then the plaintext. The
-    /// tag is appended. Allocates nothing when there is room for it.
-    pub(crate) fn seal(
-        &mut self,
-        content_type: ContentType,
-        record: &mut BytesMut,
-        start: usize,
-    ) -> Result<(), SealError> {
-        let head = self.overhead().head;
-        let (header, plaintext) =
-            record.get_mut(start..).and_then(|r| r.split_at_mut_checked(head)).ok_or(SealError::BadLength)?;
-        if plaintext.len() > MAX_PLAINTEXT {
-            return Err(SealError::BadLength);
-        }
-        if self.next > MAX_SEQUENCE {
-            return Err(SealError::Exhausted);
-        }
-        // At most 2^14, checked above.
-        let plaintext_len = u16::try_from(plaintext.len()).map_err(|_| SealError::BadLength)?;
-        let number = self.protection.number(self.next);
-        self.next += 1;
-        let nonce = self.protection.nonce.for_record(number);
-        let aad = additional_data(number, content_type, plaintext_len);
-        let tag = self.protection.key.seal_in_place(&nonce, &aad, plaintext);
-        let length = usize::from(plaintext_len) + head - HEADER_LEN + TAG_LEN;
-        let [high, low] = u16::try_from(length).map_err(|_| SealError::BadLength)?.to_be_bytes();
-        let [v0, v1] = Version::Dtls12.code().to_be_bytes();
-        header[..3].copy_from_slice(&[content_type.0, v0, v1]);
-        header[3..11].copy_from_slice(&number.to_be_bytes());
-        header[11..HEADER_LEN].copy_from_slice(&[high, low]);
-        if head > HEADER_LEN {
-            header[HEADER_LEN..].copy_from_slice(&number.to_be_bytes());
-        }
-        record.extend_from_slice(&tag);
-        Ok(())
-    }
 }
 
 /// Why a protected record is dropped.
@@ -285,120 +264,53 @@ pub(crate) enum OpenError {
     Replayed,
     /// Too short, or its tag is wrong.
     Unauthentic,
+    /// Authentic, and without a content type or too long (1.3): the peer's error.
+    Illegal,
 }
 
-/// Opens the records of one epoch.
-#[derive(Debug)]
-pub(crate) struct Opener {
-    protection: Protection,
-    window: ReplayWindow<2>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
-impl Opener {
-    pub(crate) fn new(protection: Protection) -> Self {
-        Opener { protection, window: ReplayWindow::default() }
-    }
-
-    pub(crate) fn epoch(&self) -> u16 {
-        self.protection.epoch
-    }
-
-    /// Decrypts in place: `record` is cut down to the plaintext. Allocates nothing.
-    ///
-    /// RFC 6347 §4.1.2.6: the window is asked first and moved only by an authentic record.
-    pub(crate) fn open(&mut self, header: &Header, record: &mut BytesMut) -> Result<(), OpenError> {
-        if !self.window.is_fresh(header.sequence) {
-            return Err(OpenError::Replayed);
-        }
-        let number = self.protection.number(header.sequence);
-        let head = HEADER_LEN + self.protection.nonce.explicit_len();
-        let sealed = record.get_mut(HEADER_LEN..).ok_or(OpenError::Unauthentic)?;
-        let nonce = match self.protection.nonce {
-            // The peer may count its explicit nonces in its own way.
-            Nonce::Explicit(salt) => {
-                let explicit = sealed.first_chunk().ok_or(OpenError::Unauthentic)?;
-                Nonce::Explicit(salt).for_record(u64::from_be_bytes(*explicit))
+    proptest! {
+        #[test]
+        fn unified_headers_round_trip_and_no_cut_passes(
+            epoch_bits in 0u8..4, sequence: u64, sequence_len in 1usize..=2, has_length: bool, length in 16usize..300,
+        ) {
+            let header = UnifiedHeader { epoch_bits, sequence_len, has_length, length };
+            let mut record = vec![0; header.len() + length];
+            header.write(sequence, &mut record);
+            prop_assert_eq!(UnifiedHeader::parse(&mut Reader::new(&record, "record")), Ok(header));
+            let [.., low] = sequence.to_be_bytes();
+            prop_assert_eq!(record[sequence_len], low);
+            let least = if has_length { record.len() } else { header.len() + SAMPLE_LEN };
+            for cut in 0..least {
+                prop_assert!(UnifiedHeader::parse(&mut Reader::new(&record[..cut], "record")).is_err());
             }
-            nonce @ Nonce::Xor(_) => nonce.for_record(number),
-        };
-        let sealed = sealed.get_mut(head - HEADER_LEN..).ok_or(OpenError::Unauthentic)?;
-        let plaintext_len = sealed.len().checked_sub(TAG_LEN).filter(|n| *n <= MAX_PLAINTEXT);
-        let plaintext_len =
-            plaintext_len.and_then(|n| u16::try_from(n).ok()).ok_or(OpenError::Unauthentic)?;
-        let aad = additional_data(number, header.content_type, plaintext_len);
-        let opened = self.protection.key.open_in_place(&nonce, &aad, sealed);
-        let len = opened.map_err(|_| OpenError::Unauthentic)?.len();
-        self.window.mark(header.sequence);
-        record.advance(head);
-        record.truncate(len);
-        Ok(())
-    }
-}
+        }
 
-/// The write side of all epochs and the read side of the protected ones.
-#[derive(Debug, Default)]
-pub(crate) struct Records {
-    /// The number of the next record in the clear.
-    plain_next: u64,
-    sealer: Option<Sealer>,
-    opener: Option<Opener>,
-}
-
-impl Records {
-    /// Both directions change to new keys.
-    pub(crate) fn install(&mut self, sealer: Sealer, opener: Opener) {
-        self.sealer = Some(sealer);
-        self.opener = Some(opener);
-    }
-
-    /// Back to records in the clear, whose numbers go on.
-    pub(crate) fn forget_keys(&mut self) {
-        self.sealer = None;
-        self.opener = None;
-    }
-
-    /// The opener of `epoch`.
-    pub(crate) fn opener(&mut self, epoch: u16) -> Option<&mut Opener> {
-        self.opener.as_mut().filter(|opener| opener.epoch() == epoch)
-    }
-
-    /// The sealer of the newest keys.
-    pub(crate) fn sealer(&mut self) -> Option<&mut Sealer> {
-        self.sealer.as_mut()
-    }
-
-    /// The newest epoch that can be written.
-    pub(crate) fn write_epoch(&self) -> u16 {
-        self.sealer.as_ref().map_or(0, |sealer| sealer.protection.epoch)
-    }
-
-    /// What a record of `epoch` costs.
-    pub(crate) fn overhead(&self, epoch: u16) -> Overhead {
-        match &self.sealer {
-            Some(sealer) if epoch > 0 => sealer.overhead(),
-            _ => Overhead { head: HEADER_LEN, tail: 0 },
+        #[test]
+        fn arbitrary_bytes_never_panic_and_splitting_goes_forward(bytes: Vec<u8>) {
+            let mut rest = BytesMut::from(&bytes[..]);
+            let mut before = rest.len();
+            while split_record(&mut rest).is_ok() {
+                prop_assert!(rest.len() < before);
+                before = rest.len();
+            }
         }
     }
 
-    /// Seals `record[start..]` for `epoch`; in epoch 0 only the header is filled in.
-    pub(crate) fn seal(
-        &mut self,
-        epoch: u16,
-        content_type: ContentType,
-        record: &mut BytesMut,
-        start: usize,
-    ) -> Result<(), SealError> {
-        if epoch > 0 {
-            return self.sealer.as_mut().ok_or(SealError::NotConnected)?.seal(content_type, record, start);
-        }
-        let whole = record.get_mut(start..).ok_or(SealError::BadLength)?;
-        let (header, body) = whole.split_at_mut_checked(HEADER_LEN).ok_or(SealError::BadLength)?;
-        let [high, low] = u16::try_from(body.len()).map_err(|_| SealError::BadLength)?.to_be_bytes();
-        let [v0, v1] = Version::Dtls12.code().to_be_bytes();
-        header[..3].copy_from_slice(&[content_type.0, v0, v1]);
-        header[3..11].copy_from_slice(&self.plain_next.to_be_bytes());
-        header[11..].copy_from_slice(&[high, low]);
-        self.plain_next = (self.plain_next + 1).min(MAX_SEQUENCE);
-        Ok(())
+    #[test]
+    fn connection_identifiers_and_protected_acks_in_the_old_form_are_refused() {
+        let mut record = [0; 40];
+        record[0] = 0b0011_1100;
+        assert!(UnifiedHeader::parse(&mut Reader::new(&record, "record")).is_err());
+        let header =
+            Header { content_type: ContentType::ACK, version: 0xfefd, epoch: 1, sequence: 0, length: 2 };
+        let mut bytes = BytesMut::new();
+        header.emit(&mut Writer::new(&mut bytes));
+        bytes.extend_from_slice(&[0, 0]);
+        assert!(Header::parse(&mut Reader::new(&bytes, "record")).is_err());
     }
 }

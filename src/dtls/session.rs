@@ -2,12 +2,14 @@
 
 use super::suite::{CipherSuite, Version};
 use super::v12::keys::Master;
+use super::v13::Secrets;
+use crate::crypto::kdf::TooLong;
 use crate::crypto::{NamedGroup, Secret};
 use crate::types::setup::DtlsRole;
 use crate::types::srtp_profile::SrtpProfile;
 
 /// The label of the exporter for SRTP (RFC 5764 §4.2).
-const SRTP_LABEL: &[u8] = b"EXTRACTOR-dtls_srtp";
+const SRTP_LABEL: &str = "EXTRACTOR-dtls_srtp";
 
 /// What was negotiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +27,11 @@ pub struct Details {
     pub peer_certificate: Box<[u8]>,
 }
 
-/// The secret that keys are exported from.
+/// The secrets that stay behind the handshake.
 #[derive(Debug)]
-pub(crate) enum Exporter {
+pub(crate) enum Keys {
     V12(Master),
+    V13(Box<Secrets>),
 }
 
 /// A finished handshake.
@@ -36,7 +39,7 @@ pub(crate) enum Exporter {
 pub(crate) struct Session {
     pub(crate) role: DtlsRole,
     pub(crate) details: Details,
-    pub(crate) exporter: Exporter,
+    pub(crate) keys: Keys,
 }
 
 impl Session {
@@ -44,11 +47,13 @@ impl Session {
         &self.details.peer_certificate
     }
 
-    /// RFC 5705 §4.
-    pub(crate) fn export(&self, label: &[u8], context: Option<&[u8]>, out: &mut [u8]) {
-        match &self.exporter {
-            Exporter::V12(master) => master.export(label, context, out),
+    /// RFC 5705 §4, RFC 8446 §7.5.
+    pub(crate) fn export(&self, label: &str, context: Option<&[u8]>, out: &mut [u8]) -> Result<(), TooLong> {
+        match &self.keys {
+            Keys::V12(master) => master.export(label.as_bytes(), context, out),
+            Keys::V13(secrets) => secrets.exporter.export(label, context.unwrap_or_default(), out)?,
         }
+        Ok(())
     }
 
     /// RFC 5764 §4.2: client key, server key, client salt, server salt.
@@ -56,7 +61,7 @@ impl Session {
         let profile = self.details.srtp_profile?;
         let (key_len, salt_len) = (profile.key_len(), profile.salt_len());
         let mut material = Secret::zeroed(2 * (key_len + salt_len));
-        self.export(SRTP_LABEL, None, material.as_mut_bytes());
+        self.export(SRTP_LABEL, None, material.as_mut_bytes()).ok()?;
         let (keys, salts) = material.as_bytes().split_at(2 * key_len);
         let (client_key, server_key) = keys.split_at(key_len);
         let (client_salt, server_salt) = salts.split_at(salt_len);

@@ -10,6 +10,8 @@ use crate::crypto::hash::HashAlgorithm;
 pub enum Version {
     /// RFC 6347 over RFC 5246.
     Dtls12,
+    /// RFC 9147 over RFC 8446.
+    Dtls13,
 }
 
 impl Version {
@@ -17,6 +19,7 @@ impl Version {
     pub const fn code(self) -> u16 {
         match self {
             Version::Dtls12 => 0xfefd,
+            Version::Dtls13 => 0xfefc,
         }
     }
 }
@@ -44,6 +47,12 @@ impl Authentication {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum CipherSuite {
+    /// `TLS_AES_128_GCM_SHA256` of 1.3 (RFC 8446 §B.4).
+    Aes128Gcm,
+    /// `TLS_AES_256_GCM_SHA384` of 1.3 (RFC 8446 §B.4).
+    Aes256Gcm,
+    /// `TLS_CHACHA20_POLY1305_SHA256` of 1.3 (RFC 8446 §B.4).
+    ChaCha20Poly1305,
     /// `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256` (RFC 5289).
     EcdheEcdsaAes128Gcm,
     /// `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256` (RFC 5289).
@@ -60,7 +69,10 @@ pub enum CipherSuite {
 
 impl CipherSuite {
     /// Every suite known here, the preferred ones first.
-    pub const ALL: [CipherSuite; 6] = [
+    pub const ALL: [CipherSuite; 9] = [
+        CipherSuite::Aes128Gcm,
+        CipherSuite::Aes256Gcm,
+        CipherSuite::ChaCha20Poly1305,
         CipherSuite::EcdheEcdsaAes128Gcm,
         CipherSuite::EcdheRsaAes128Gcm,
         CipherSuite::EcdheEcdsaAes256Gcm,
@@ -72,6 +84,9 @@ impl CipherSuite {
     /// The number on the wire.
     pub fn code(self) -> u16 {
         match self {
+            CipherSuite::Aes128Gcm => 0x1301,
+            CipherSuite::Aes256Gcm => 0x1302,
+            CipherSuite::ChaCha20Poly1305 => 0x1303,
             CipherSuite::EcdheEcdsaAes128Gcm => 0xc02b,
             CipherSuite::EcdheRsaAes128Gcm => 0xc02f,
             CipherSuite::EcdheEcdsaAes256Gcm => 0xc02c,
@@ -86,14 +101,28 @@ impl CipherSuite {
         Self::ALL.into_iter().find(|suite| suite.code() == code)
     }
 
+    /// The version that it belongs to: none serves two.
+    pub fn version(self) -> Version {
+        match self {
+            CipherSuite::Aes128Gcm | CipherSuite::Aes256Gcm | CipherSuite::ChaCha20Poly1305 => {
+                Version::Dtls13
+            }
+            _ => Version::Dtls12,
+        }
+    }
+
     /// How records are sealed.
     pub fn aead(self) -> AeadAlgorithm {
         match self {
-            CipherSuite::EcdheEcdsaAes128Gcm | CipherSuite::EcdheRsaAes128Gcm => AeadAlgorithm::Aes128Gcm,
-            CipherSuite::EcdheEcdsaAes256Gcm | CipherSuite::EcdheRsaAes256Gcm => AeadAlgorithm::Aes256Gcm,
-            CipherSuite::EcdheEcdsaChaCha20Poly1305 | CipherSuite::EcdheRsaChaCha20Poly1305 => {
-                AeadAlgorithm::ChaCha20Poly1305
+            CipherSuite::Aes128Gcm | CipherSuite::EcdheEcdsaAes128Gcm | CipherSuite::EcdheRsaAes128Gcm => {
+                AeadAlgorithm::Aes128Gcm
             }
+            CipherSuite::Aes256Gcm | CipherSuite::EcdheEcdsaAes256Gcm | CipherSuite::EcdheRsaAes256Gcm => {
+                AeadAlgorithm::Aes256Gcm
+            }
+            CipherSuite::ChaCha20Poly1305
+            | CipherSuite::EcdheEcdsaChaCha20Poly1305
+            | CipherSuite::EcdheRsaChaCha20Poly1305 => AeadAlgorithm::ChaCha20Poly1305,
         }
     }
 
@@ -105,15 +134,16 @@ impl CipherSuite {
         }
     }
 
-    /// How the server proves itself.
-    pub fn authentication(self) -> Authentication {
+    /// How the server proves itself; `None` in 1.3, where the suite says nothing about it.
+    pub fn authentication(self) -> Option<Authentication> {
         match self {
+            CipherSuite::Aes128Gcm | CipherSuite::Aes256Gcm | CipherSuite::ChaCha20Poly1305 => None,
             CipherSuite::EcdheEcdsaAes128Gcm
             | CipherSuite::EcdheEcdsaAes256Gcm
-            | CipherSuite::EcdheEcdsaChaCha20Poly1305 => Authentication::Ecdsa,
+            | CipherSuite::EcdheEcdsaChaCha20Poly1305 => Some(Authentication::Ecdsa),
             CipherSuite::EcdheRsaAes128Gcm
             | CipherSuite::EcdheRsaAes256Gcm
-            | CipherSuite::EcdheRsaChaCha20Poly1305 => Authentication::Rsa,
+            | CipherSuite::EcdheRsaChaCha20Poly1305 => Some(Authentication::Rsa),
         }
     }
 }

@@ -1,13 +1,26 @@
-//! ClientHello, ServerHello (RFC 5246 §7.4.1, RFC 6347 §4.2.1) and HelloVerifyRequest.
+//! ClientHello, ServerHello (RFC 5246 §7.4.1, RFC 6347 §4.2.1, RFC 8446 §4.1), which in 1.3 is HelloRetryRequest too,
+//! and HelloVerifyRequest.
 
 use super::Codes;
-use super::extension::{ClientExtensions, ServerExtensions};
+use super::extension::{Answer, ClientExtensions, ServerExtensions};
 use crate::wire::Malformed;
 use crate::wire::reader::Reader;
 use crate::wire::writer::Writer;
 
 /// The random value of a hello.
 pub type Random = [u8; 32];
+
+/// The random value that makes a ServerHello a HelloRetryRequest: SHA-256 of that word (RFC 8446 §4.1.3).
+pub const RETRY_RANDOM: Random = [
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2,
+    0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+];
+
+/// How the random value of a server ends that could speak 1.3 and was asked for 1.2 (RFC 8446 §4.1.3).
+pub const DOWNGRADE_TO_12: [u8; 8] = *b"DOWNGRD\x01";
+
+/// The same for what is older than 1.2.
+pub const DOWNGRADE_TO_OLDER: [u8; 8] = *b"DOWNGRD\x00";
 
 /// The client's first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +94,19 @@ impl<'a> ServerHello<'a> {
         if r.u8()? != 0 {
             return Err(r.malformed());
         }
-        let extensions = ServerExtensions::parse(r)?;
+        let answer = if random == RETRY_RANDOM { Answer::Retry } else { Answer::Hello };
+        let extensions = ServerExtensions::parse(r, answer)?;
         Ok(ServerHello { version, random, session_id, cipher_suite, extensions })
+    }
+
+    /// Whether it asks for another hello.
+    pub fn is_retry(&self) -> bool {
+        self.random == RETRY_RANDOM
+    }
+
+    /// Whether the random value tells that the server would have spoken a newer version (RFC 8446 §4.1.3).
+    pub fn is_downgraded(&self) -> bool {
+        self.random.ends_with(&DOWNGRADE_TO_12) || self.random.ends_with(&DOWNGRADE_TO_OLDER)
     }
 
     /// Writes the body.
@@ -130,7 +154,7 @@ fn session_id<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::extension::UseSrtp;
+    use super::super::extension::{EncryptedExtensions, KeyShare, KeyShares, UseSrtp};
     use super::super::written;
     use super::*;
     use proptest::option;
@@ -152,7 +176,12 @@ mod tests {
             groups in option::of(codes()), schemes in option::of(codes()), profiles in option::of(codes()),
             extended_master_secret: bool, point_formats: bool,
             info in option::of(prop::collection::vec(any::<u8>(), 0..30)),
+            versions in option::of(codes()), own_cookie in option::of(prop::collection::vec(any::<u8>(), 1..99)),
+            shares in option::of(prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 1..50)), 0..4)),
         ) {
+            let shares = shares.map(|shares| written(|w| {
+                shares.iter().for_each(|(group, public)| KeyShare { group: *group, public }.emit(w));
+            }));
             let hello = ClientHello {
                 version, random, session_id: &session_id, cookie: &cookie, cipher_suites: Codes::new(&suites),
                 extensions: ClientExtensions {
@@ -162,6 +191,9 @@ mod tests {
                     use_srtp: profiles.as_deref().map(|p| UseSrtp { profiles: Codes::new(p), mki: &[] }),
                     extended_master_secret,
                     renegotiation_info: info.as_deref(),
+                    supported_versions: versions.as_deref().map(Codes::new),
+                    cookie: own_cookie.as_deref(),
+                    key_shares: shares.as_deref().map(|b| KeyShares::parse(Reader::new(b, "shares")).unwrap()),
                 },
             };
             let bytes = written(|w| hello.emit(w));
@@ -179,7 +211,13 @@ mod tests {
             profile in option::of(any::<[[u8; 2]; 1]>()),
             extended_master_secret: bool, point_formats: bool,
             info in option::of(prop::collection::vec(any::<u8>(), 0..30)),
+            supported_version: Option<u16>, retry in option::of(any::<u16>()),
+            share in option::of((any::<u16>(), prop::collection::vec(any::<u8>(), 1..50))),
+            cookie in option::of(prop::collection::vec(any::<u8>(), 1..99)),
         ) {
+            let is_retry = retry.is_some();
+            let random = if is_retry { RETRY_RANDOM } else { random };
+            let share = share.as_ref().filter(|_| !is_retry);
             let hello = ServerHello {
                 version, random, session_id: &session_id, cipher_suite,
                 extensions: ServerExtensions {
@@ -187,6 +225,10 @@ mod tests {
                     use_srtp: profile.as_ref().map(|p| UseSrtp { profiles: Codes::new(p), mki: &[] }),
                     extended_master_secret,
                     renegotiation_info: info.as_deref(),
+                    supported_version,
+                    key_share: share.map(|(group, public)| KeyShare { group: *group, public }),
+                    retry_group: retry,
+                    cookie: cookie.as_deref().filter(|_| is_retry),
                     unsolicited: false,
                 },
             };
@@ -196,6 +238,15 @@ mod tests {
             for cut in (0..bytes.len()).filter(|cut| *cut != without_extensions) {
                 prop_assert!(ServerHello::parse(&bytes[..cut]).is_err());
             }
+        }
+
+        #[test]
+        fn encrypted_extensions_round_trip_and_no_cut_passes(profile in option::of(any::<[[u8; 2]; 1]>())) {
+            let use_srtp = profile.as_ref().map(|p| UseSrtp { profiles: Codes::new(p), mki: &[] });
+            let extensions = EncryptedExtensions { use_srtp, ..EncryptedExtensions::default() };
+            let bytes = written(|w| extensions.emit(w));
+            prop_assert_eq!(EncryptedExtensions::parse(&bytes), Ok(extensions));
+            prop_assert!((0..bytes.len()).all(|cut| EncryptedExtensions::parse(&bytes[..cut]).is_err()));
         }
 
         #[test]
@@ -211,6 +262,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let _ = (ClientHello::parse(&bytes), ServerHello::parse(&bytes), HelloVerifyRequest::parse(&bytes));
+            let _ = EncryptedExtensions::parse(&bytes);
         }
     }
 
@@ -230,6 +282,22 @@ mod tests {
         let both = [&unknown[..], &ems, &unknown].concat();
         assert!(ClientHello::parse(&hello_with(&both)).unwrap().extensions.extended_master_secret);
         assert!(ClientHello::parse(&hello_with(&[ems, ems].concat())).is_err());
+    }
+
+    #[test]
+    fn the_retry_value_is_the_hash_of_its_name() {
+        // RFC 8446 §4.1.3.
+        let hash = crate::crypto::hash::HashAlgorithm::Sha256.digest(&[b"HelloRetryRequest"]);
+        assert_eq!(&hash[..], RETRY_RANDOM);
+    }
+
+    #[test]
+    fn empty_key_shares_and_cookies_are_refused_and_an_empty_list_is_not() {
+        for odd in [&[0, 51, 0, 6, 0, 4, 0, 29, 0, 0][..], &[0, 44, 0, 2, 0, 0], &[0, 43, 0, 1, 0]] {
+            assert!(ClientHello::parse(&hello_with(odd)).is_err(), "{odd:?}");
+        }
+        let hello = hello_with(&[0, 51, 0, 2, 0, 0]);
+        assert_eq!(ClientHello::parse(&hello).unwrap().extensions.key_shares.unwrap().iter().count(), 0);
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! per family of bodies.
 
 pub mod certificate;
+pub mod certificate13;
 pub mod extension;
 pub mod hello;
 pub mod key_exchange;
+pub mod key_update;
 
 use bytes::BytesMut;
 

@@ -8,7 +8,8 @@ use crate::dtls::handshake::hello::{ClientHello, ServerHello};
 use crate::dtls::handshake::key_exchange::{ClientKeyExchange, ServerKeyExchange};
 use crate::dtls::handshake::{Fragment, HandshakeType, Message, written};
 use crate::dtls::handshaking::fragments;
-use crate::dtls::record::{ContentType, HEADER_LEN, Records, split_record};
+use crate::dtls::record::{ContentType, Epoch, HEADER_LEN, split_record};
+use crate::dtls::records::Records;
 use crate::dtls::transcript::Transcript;
 use crate::dtls::v12::keys::Master;
 use crate::dtls::{CipherSuite, CloseReason, HandshakeError};
@@ -93,11 +94,12 @@ fn play(trick: Trick) -> Pair {
 
     let mut records = Records::default();
     let (sealer, opener) = master.protections(ring, suite, DtlsRole::Client).unwrap();
-    records.install(sealer, opener);
+    records.install_sealer(sealer);
+    records.install_opener(opener);
     let mut verify_data = master.verify_data(DtlsRole::Client, &transcript.hash(suite.hash()));
     verify_data[0] ^= u8::from(trick == Trick::WrongFinished);
     let finished = message(&mut transcript, HandshakeType::FINISHED, &verify_data);
-    let epoch = u16::from(trick != Trick::FinishedInTheClear);
+    let epoch = Epoch::from(trick != Trick::FinishedInTheClear);
     let mut record = BytesMut::zeroed(records.overhead(epoch).head);
     record.extend_from_slice(&finished);
     records.seal(epoch, ContentType::HANDSHAKE, &mut record, 0).unwrap();

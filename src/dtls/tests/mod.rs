@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::{Config, Connection, Fact};
+use super::{Config, Connection, Fact, Version};
 use crate::buffer::Pool;
 use crate::crypto::Backend;
 use crate::crypto::cert::Identity;
@@ -54,6 +54,13 @@ pub(super) fn identity(backend: &dyn Backend, kind: Kind) -> Arc<Identity> {
 
 pub(super) fn config(backend: &'static dyn Backend, kind: Kind) -> Config {
     Config::new(backend, identity(backend, kind))
+}
+
+impl Config {
+    /// Only this version.
+    pub(super) fn only(self, version: Version) -> Config {
+        Config { min_version: version, max_version: version, ..self }
+    }
 }
 
 /// A fixed point of the test process: only differences matter.
@@ -172,6 +179,12 @@ impl Pair {
     /// Two ends with P-256 certificates over *ring*.
     pub(super) fn plain() -> Self {
         let config = || config(crate::crypto::ring(), Kind::P256);
+        Pair::new(config(), config(), 1)
+    }
+
+    /// Two ends that speak 1.3 only, with P-256 certificates over *ring*.
+    pub(super) fn plain_13() -> Self {
+        let config = || config(crate::crypto::ring(), Kind::P256).only(Version::Dtls13);
         Pair::new(config(), config(), 1)
     }
 

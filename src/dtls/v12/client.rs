@@ -1,34 +1,25 @@
 //! The client's side of the 1.2 handshake.
 
 use super::keys::{Master, VERIFY_DATA_LEN};
-use super::{Body, EMPTY_RENEGOTIATION_INFO_SCSV, PROTECTED, Parameters};
+use super::{Body, PROTECTED, Parameters};
 use crate::crypto::constant_time_eq;
 use crate::crypto::{CryptoError, NamedGroup, SignatureScheme};
 use crate::dtls::error::HandshakeError;
 use crate::dtls::handshake::certificate::{CertificateRequest, Signed, client_certificate_type, emit_chain};
-use crate::dtls::handshake::extension::{ClientExtensions, UseSrtp};
-use crate::dtls::handshake::hello::{ClientHello, Random, ServerHello};
+use crate::dtls::handshake::extension::UseSrtp;
+use crate::dtls::handshake::hello::{Random, ServerHello};
 use crate::dtls::handshake::key_exchange::{ClientKeyExchange, ServerKeyExchange};
-use crate::dtls::handshake::{Codes, HandshakeType, Message};
+use crate::dtls::handshake::{HandshakeType, Message};
 use crate::dtls::handshaking::{Context, Progress, Refusal, Step};
 use crate::dtls::peer::PeerCertificate;
-use crate::dtls::session::{Details, Exporter, Session};
+use crate::dtls::session::{Details, Keys, Session};
 use crate::dtls::suite::{Authentication, CipherSuite, Version};
 use crate::types::setup::DtlsRole;
 use crate::types::srtp_profile::SrtpProfile;
 
-/// How many HelloVerifyRequests are answered.
-const MAX_COOKIES: u8 = 3;
-
 /// What the client waits for, with what it has gathered.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// Not started.
-    Idle,
-    WaitServerHello {
-        client_random: Random,
-        cookies: u8,
-    },
     WaitCertificate(Parameters),
     WaitServerKeyExchange(Parameters, PeerCertificate),
     WaitServerHelloDone(Box<ServerFlight>),
@@ -56,50 +47,13 @@ pub(crate) struct Finishing {
 }
 
 impl State {
-    /// Sends the hello.
-    pub(crate) fn start(self, context: &mut Context<'_>) -> Step<State> {
-        match self {
-            State::Idle => {
-                let client_random = context.rng.array();
-                send_hello(client_random, &[], context);
-                Ok(Progress::Next(State::WaitServerHello { client_random, cookies: 0 }))
-            }
-            state => Err(Refusal::Unexpected(state)),
-        }
-    }
-
-    /// Waits for the server's flight once more, with the hello that was sent.
-    pub(crate) fn wait_again(hello: &[u8], cookies: u8) -> State {
-        match ClientHello::parse(hello) {
-            Ok(hello) => State::WaitServerHello { client_random: hello.random, cookies },
-            Err(_) => State::Idle,
-        }
-    }
-
-    pub(crate) fn handle(
-        self,
-        message: &Message<'_>,
-        body: Body<'_>,
-        context: &mut Context<'_>,
-    ) -> Step<State> {
+    pub(crate) fn handle(self, message: &Message<'_>, context: &mut Context<'_>) -> Step<State> {
+        let Ok(body) = Body::parse(message) else { return Err(Refusal::Malformed(self)) };
         let next = match (self, body) {
-            (State::WaitServerHello { client_random, cookies }, Body::HelloVerifyRequest(request))
-                if cookies < MAX_COOKIES =>
-            {
-                // RFC 6347 §4.2.1: neither the first hello nor this message counts; the random stays.
-                context.transcript.restart();
-                send_hello(client_random, request.cookie, context);
-                State::WaitServerHello { client_random, cookies: cookies + 1 }
-            }
-            (State::WaitServerHello { client_random, .. }, Body::ServerHello(hello)) => {
-                let parameters = accept_hello(client_random, &hello, context)?;
-                context.transcript.add(message);
-                State::WaitCertificate(parameters)
-            }
             (State::WaitCertificate(parameters), Body::Certificate(certificate)) => {
                 let der = certificate.end_entity.ok_or(HandshakeError::NoCertificate)?;
                 let peer = PeerCertificate::check(der, context.fingerprints)?;
-                if peer.authentication() != parameters.cipher_suite.authentication() {
+                if Some(peer.authentication()) != parameters.cipher_suite.authentication() {
                     return Err(HandshakeError::IllegalParameter.into());
                 }
                 context.transcript.add(message);
@@ -133,35 +87,16 @@ impl State {
     }
 }
 
-fn send_hello(random: Random, cookie: &[u8], context: &mut Context<'_>) {
-    let config = context.config;
-    let suites: Vec<[u8; 2]> = config
-        .cipher_suites
-        .iter()
-        .map(|suite| suite.code())
-        .chain([EMPTY_RENEGOTIATION_INFO_SCSV])
-        .map(u16::to_be_bytes)
-        .collect();
-    let groups: Vec<[u8; 2]> = config.groups.iter().map(|group| group.code().to_be_bytes()).collect();
-    let schemes = SignatureScheme::ALL.map(|scheme| scheme.code().to_be_bytes());
-    let profiles: Vec<[u8; 2]> = config.srtp_profiles.iter().map(|p| p.code().to_be_bytes()).collect();
-    let hello = ClientHello {
-        version: Version::Dtls12.code(),
-        random,
-        session_id: &[],
-        cookie,
-        cipher_suites: Codes::new(&suites),
-        extensions: ClientExtensions {
-            supported_groups: Some(Codes::new(&groups)),
-            point_formats: true,
-            signature_algorithms: Some(Codes::new(&schemes)),
-            use_srtp: (!profiles.is_empty()).then(|| UseSrtp { profiles: Codes::new(&profiles), mki: &[] }),
-            extended_master_secret: true,
-            renegotiation_info: Some(&[]),
-        },
-    };
-    context.begin_flight();
-    context.send(0, HandshakeType::CLIENT_HELLO, |w| hello.emit(w));
+/// The server chose 1.2.
+pub(crate) fn on_hello(
+    client_random: Random,
+    hello: &ServerHello<'_>,
+    message: &Message<'_>,
+    context: &mut Context<'_>,
+) -> Result<State, HandshakeError> {
+    let parameters = accept_hello(client_random, hello, context)?;
+    context.transcript.add(message);
+    Ok(State::WaitCertificate(parameters))
 }
 
 /// Checks the server's choice against what was offered.
@@ -175,10 +110,10 @@ fn accept_hello(
         return Err(HandshakeError::Version);
     }
     let cipher_suite = CipherSuite::from_code(hello.cipher_suite)
-        .filter(|suite| config.cipher_suites.contains(suite))
+        .filter(|suite| suite.version() == Version::Dtls12 && config.cipher_suites.contains(suite))
         .ok_or(HandshakeError::IllegalParameter)?;
     let extensions = &hello.extensions;
-    if extensions.unsolicited {
+    if extensions.unsolicited || extensions.has_parts_of_13() {
         return Err(HandshakeError::UnsolicitedExtension);
     }
     // RFC 7627 §5.3: without it the handshake ends.
@@ -197,7 +132,10 @@ fn accept_hello(
 }
 
 /// RFC 5764 §4.1.1: one profile of those that were offered, and the key identifier that was offered: none.
-fn accept_srtp(chosen: &UseSrtp<'_>, offered: &[SrtpProfile]) -> Result<SrtpProfile, HandshakeError> {
+pub(crate) fn accept_srtp(
+    chosen: &UseSrtp<'_>,
+    offered: &[SrtpProfile],
+) -> Result<SrtpProfile, HandshakeError> {
     let mut codes = chosen.profiles.iter();
     let profile = codes.next().and_then(SrtpProfile::from_code).filter(|profile| offered.contains(profile));
     match (profile, codes.next(), chosen.mki) {
@@ -214,7 +152,7 @@ fn accept_key_exchange(
     context: &Context<'_>,
 ) -> Result<Box<ServerFlight>, HandshakeError> {
     let group = NamedGroup::from_code(exchange.params.group)
-        .filter(|group| context.config.groups.contains(group))
+        .filter(|group| context.config.groups_of(Version::Dtls12).any(|allowed| allowed == *group))
         .ok_or(HandshakeError::IllegalParameter)?;
     let signed = parameters.signed_key_exchange(exchange.signed_part);
     peer.verify(context.config.backend, exchange.signed.scheme, &signed, exchange.signed.signature)?;
@@ -268,7 +206,8 @@ fn send_proof(flight: ServerFlight, context: &mut Context<'_>) -> Result<Finishi
     }
     let (sealer, opener) =
         master.protections(config.backend, suite, DtlsRole::Client).map_err(|_| HandshakeError::Internal)?;
-    context.records.install(sealer, opener);
+    context.records.install_sealer(sealer);
+    context.records.install_opener(opener);
     context.log_secret(|| master.key_log_line());
 
     let verify_data = master.verify_data(DtlsRole::Client, &context.transcript.hash(suite.hash()));
@@ -294,7 +233,7 @@ impl Finishing {
                 srtp_profile,
                 peer_certificate: self.peer.der,
             },
-            exporter: Exporter::V12(self.master),
+            keys: Keys::V12(self.master),
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::crypto::InvalidKey;
 use crate::crypto::hash::HashAlgorithm;
 use crate::crypto::mac::HmacKey;
 use crate::dtls::handshake::hello::Random;
-use crate::dtls::record::{Opener, Protection, Sealer};
+use crate::dtls::protection::{Opener, Protection, Sealer};
 use crate::dtls::suite::CipherSuite;
 use crate::types::setup::DtlsRole;
 

@@ -16,32 +16,27 @@ pub(crate) mod keys;
 pub(crate) mod server;
 
 use super::handshake::certificate::{Certificate, CertificateRequest, Signed};
-use super::handshake::hello::{ClientHello, HelloVerifyRequest, Random, ServerHello};
+use super::handshake::hello::Random;
 use super::handshake::key_exchange::{ClientKeyExchange, ServerKeyExchange};
 use super::handshake::{HandshakeType, Message};
+use super::record::Epoch;
 use super::suite::CipherSuite;
 use crate::types::srtp_profile::SrtpProfile;
 use crate::wire::Malformed;
 use crate::wire::reader::Reader;
 
-/// Signals that `renegotiation_info` is understood (RFC 5746 §3.3).
-pub(crate) const EMPTY_RENEGOTIATION_INFO_SCSV: u16 = 0x00ff;
-
 /// The epoch of all messages after ChangeCipherSpec.
-pub(crate) const PROTECTED: u16 = 1;
+pub(crate) const PROTECTED: Epoch = 1;
 
 /// Whether a message may come in a record of this epoch: Finished is the only one that is protected, and it must
 /// be (RFC 5246 §7.4.9).
-pub(crate) fn belongs(kind: HandshakeType, epoch: u16) -> bool {
+pub(crate) fn belongs(kind: HandshakeType, epoch: Epoch) -> bool {
     (kind == HandshakeType::FINISHED) == (epoch == PROTECTED)
 }
 
 /// A decoded message.
 #[derive(Debug)]
 pub(crate) enum Body<'a> {
-    ClientHello(ClientHello<'a>),
-    ServerHello(ServerHello<'a>),
-    HelloVerifyRequest(HelloVerifyRequest<'a>),
     Certificate(Certificate<'a>),
     ServerKeyExchange(ServerKeyExchange<'a>),
     CertificateRequest(CertificateRequest<'a>),
@@ -57,9 +52,6 @@ impl<'a> Body<'a> {
     pub(crate) fn parse(message: &Message<'a>) -> Result<Self, Malformed> {
         let body = message.body;
         Ok(match message.kind {
-            HandshakeType::CLIENT_HELLO => Body::ClientHello(ClientHello::parse(body)?),
-            HandshakeType::SERVER_HELLO => Body::ServerHello(ServerHello::parse(body)?),
-            HandshakeType::HELLO_VERIFY_REQUEST => Body::HelloVerifyRequest(HelloVerifyRequest::parse(body)?),
             HandshakeType::CERTIFICATE => Body::Certificate(Certificate::parse(body)?),
             HandshakeType::SERVER_KEY_EXCHANGE => Body::ServerKeyExchange(ServerKeyExchange::parse(body)?),
             HandshakeType::CERTIFICATE_REQUEST => Body::CertificateRequest(CertificateRequest::parse(body)?),

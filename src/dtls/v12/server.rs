@@ -1,18 +1,19 @@
 //! The server's side of the 1.2 handshake.
 
 use super::keys::Master;
-use super::{Body, EMPTY_RENEGOTIATION_INFO_SCSV, PROTECTED, Parameters};
+use super::{Body, PROTECTED, Parameters};
 use crate::crypto::constant_time_eq;
 use crate::crypto::{CryptoError, KeyExchange, NamedGroup, SignatureScheme};
 use crate::dtls::error::HandshakeError;
 use crate::dtls::handshake::certificate::{CertificateRequest, Signed, client_certificate_type, emit_chain};
 use crate::dtls::handshake::extension::{ServerExtensions, UseSrtp};
-use crate::dtls::handshake::hello::{ClientHello, ServerHello};
+use crate::dtls::handshake::hello::{ClientHello, DOWNGRADE_TO_12, Random, ServerHello};
 use crate::dtls::handshake::key_exchange::{ServerEcdhParams, ServerKeyExchange};
 use crate::dtls::handshake::{Codes, HandshakeType, Message, written};
 use crate::dtls::handshaking::{Context, Progress, Refusal, Step};
+use crate::dtls::opening::EMPTY_RENEGOTIATION_INFO_SCSV;
 use crate::dtls::peer::PeerCertificate;
-use crate::dtls::session::{Details, Exporter, Session};
+use crate::dtls::session::{Details, Keys, Session};
 use crate::dtls::suite::{Authentication, CipherSuite, Version};
 use crate::types::setup::DtlsRole;
 use crate::types::srtp_profile::SrtpProfile;
@@ -21,7 +22,6 @@ use crate::types::srtp_profile::SrtpProfile;
 #[derive(Debug)]
 #[allow(clippy::enum_variant_names)] // Each variant names what is waited for.
 pub(crate) enum State {
-    WaitClientHello,
     WaitCertificate(Offer),
     WaitClientKeyExchange(Offer, PeerCertificate),
     WaitCertificateVerify(Box<Finishing>),
@@ -54,18 +54,9 @@ struct Choice {
 }
 
 impl State {
-    pub(crate) fn handle(
-        self,
-        message: &Message<'_>,
-        body: Body<'_>,
-        context: &mut Context<'_>,
-    ) -> Step<State> {
+    pub(crate) fn handle(self, message: &Message<'_>, context: &mut Context<'_>) -> Step<State> {
+        let Ok(body) = Body::parse(message) else { return Err(Refusal::Malformed(self)) };
         let next = match (self, body) {
-            (State::WaitClientHello, Body::ClientHello(hello)) => {
-                let choice = choose(&hello, context)?;
-                context.transcript.add(message);
-                State::WaitCertificate(send_offer(&hello, &choice, context)?)
-            }
             (State::WaitCertificate(offer), Body::Certificate(certificate)) => {
                 // RFC 8122 §6.2, RFC 8827 §6.5: both sides present certificates.
                 let der = certificate.end_entity.ok_or(HandshakeError::NoCertificate)?;
@@ -94,13 +85,20 @@ impl State {
     }
 }
 
+/// The client asks for 1.2, or for nothing newer that is spoken here.
+pub(crate) fn on_hello(
+    hello: &ClientHello<'_>,
+    message: &Message<'_>,
+    context: &mut Context<'_>,
+) -> Result<State, HandshakeError> {
+    let choice = choose(hello, context)?;
+    context.transcript.add(message);
+    Ok(State::WaitCertificate(send_offer(hello, &choice, context)?))
+}
+
 /// Checks the client's hello and chooses from it, by the own preferences.
 fn choose(hello: &ClientHello<'_>, context: &Context<'_>) -> Result<Choice, HandshakeError> {
     let (config, offered) = (context.config, &hello.extensions);
-    // Versions count downwards: 1.2 and whatever is newer.
-    if hello.version > Version::Dtls12.code() || hello.version >> 8 != 0xfe {
-        return Err(HandshakeError::Version);
-    }
     // RFC 7627 §5.3.
     if !offered.extended_master_secret {
         return Err(HandshakeError::NoExtendedMasterSecret);
@@ -109,16 +107,14 @@ fn choose(hello: &ClientHello<'_>, context: &Context<'_>) -> Result<Choice, Hand
     if offered.renegotiation_info.is_some_and(|info| !info.is_empty()) {
         return Err(HandshakeError::Renegotiation);
     }
-    let authentication = Authentication::of(config.identity.algorithm());
+    let authentication = Some(Authentication::of(config.identity.algorithm()));
     let cipher_suite = config
-        .cipher_suites
-        .iter()
+        .suites_of(Version::Dtls12)
         .find(|suite| suite.authentication() == authentication && hello.cipher_suites.contains(suite.code()))
         .ok_or(HandshakeError::NoCommonSuite)?;
     let groups = offered.supported_groups.unwrap_or_default();
     let group = config
-        .groups
-        .iter()
+        .groups_of(Version::Dtls12)
         .find(|group| groups.contains(group.code()))
         .ok_or(HandshakeError::NoCommonGroup)?;
     let schemes = offered.signature_algorithms.unwrap_or_default();
@@ -131,12 +127,7 @@ fn choose(hello: &ClientHello<'_>, context: &Context<'_>) -> Result<Choice, Hand
     // RFC 5764 §4.1.1: without a common profile the extension is not answered, and there is no SRTP.
     let profiles = offered.use_srtp.map(|use_srtp| use_srtp.profiles).unwrap_or_default();
     let srtp_profile = config.srtp_profiles.iter().find(|profile| profiles.contains(profile.code()));
-    Ok(Choice {
-        cipher_suite: *cipher_suite,
-        group: *group,
-        scheme: *scheme,
-        srtp_profile: srtp_profile.copied(),
-    })
+    Ok(Choice { cipher_suite, group, scheme: *scheme, srtp_profile: srtp_profile.copied() })
 }
 
 /// Sends the server's first flight.
@@ -149,7 +140,7 @@ fn send_offer(
     let parameters = Parameters {
         cipher_suite: choice.cipher_suite,
         client_random: hello.random,
-        server_random: context.rng.array(),
+        server_random: server_random(context),
         srtp_profile: choice.srtp_profile,
     };
     let key_exchange =
@@ -176,6 +167,15 @@ fn send_offer(
     Ok(Offer { parameters, group: choice.group, key_exchange })
 }
 
+/// RFC 8446 §4.1.3: it ends in a sign when 1.3 was possible at this end, so that a client that offered it is warned.
+fn server_random(context: &mut Context<'_>) -> Random {
+    let mut random: Random = context.rng.array();
+    if context.config.allows(Version::Dtls13) {
+        random[24..].copy_from_slice(&DOWNGRADE_TO_12);
+    }
+    random
+}
+
 fn send_hello(client: &ClientHello<'_>, parameters: &Parameters, context: &mut Context<'_>) {
     let profile = parameters.srtp_profile.map(|profile| [profile.code().to_be_bytes()]);
     // RFC 5746 §3.6: answered when the client signalled it, by the extension or by the suite.
@@ -191,7 +191,7 @@ fn send_hello(client: &ClientHello<'_>, parameters: &Parameters, context: &mut C
             use_srtp: profile.as_ref().map(|code| UseSrtp { profiles: Codes::new(code), mki: &[] }),
             extended_master_secret: true,
             renegotiation_info: renegotiation_info.then_some(&[]),
-            unsolicited: false,
+            ..ServerExtensions::default()
         },
     };
     context.send(0, HandshakeType::SERVER_HELLO, |w| hello.emit(w));
@@ -216,7 +216,8 @@ fn agree(
     let (sealer, opener) = master
         .protections(context.config.backend, cipher_suite, DtlsRole::Server)
         .map_err(|_| HandshakeError::Internal)?;
-    context.records.install(sealer, opener);
+    context.records.install_sealer(sealer);
+    context.records.install_opener(opener);
     context.log_secret(|| master.key_log_line());
     Ok(Box::new(Finishing { parameters, peer, group, master }))
 }
@@ -249,7 +250,7 @@ impl Finishing {
                 srtp_profile,
                 peer_certificate: self.peer.der,
             },
-            exporter: Exporter::V12(self.master),
+            keys: Keys::V12(self.master),
         })
     }
 }
