@@ -441,8 +441,19 @@ impl Connection {
     fn handle_early_record(&mut self, now: Instant, header: &RecordHeader, mut record: BytesMut) {
         let is_data_of_12 = matches!(header, RecordHeader::Plain(header)
             if header.content_type == ContentType::APPLICATION_DATA);
-        let opened = if is_data_of_12 { None } else { self.open(header, &mut record) };
+        let Phase::Handshaking(handshake) = &self.phase else { return };
+        // Opening it by the wrong keys destroys it.
+        let copy = handshake.has_earlier_tries().then(|| record.clone());
+        let mut opened = if is_data_of_12 { None } else { self.open(header, &mut record) };
         let Phase::Handshaking(handshake) = &mut self.phase else { return };
+        if !matches!(opened, Some(Ok(_)))
+            && let (Some(copy), RecordHeader::Unified(header)) = (copy, header)
+            && let Some((content_type, number, plaintext)) =
+                handshake.go_back(header, &copy, &mut self.records)
+        {
+            record = plaintext;
+            opened = Some(Ok((content_type, number)));
+        }
         match opened {
             Some(Ok((content_type, number))) => {
                 handshake.on_protected(true);

@@ -83,6 +83,8 @@ pub(crate) struct Context<'a> {
     pub(crate) key_log: &'a mut Vec<String>,
     /// A client's private keys for the shares of its hello.
     pub(crate) key_shares: &'a mut Vec<OwnShare>,
+    /// How many other hellos a client has sent before.
+    pub(crate) tries: u8,
     outgoing: &'a mut Outgoing,
     acks: &'a mut Acks,
 }
@@ -227,6 +229,18 @@ pub(crate) struct Handshake {
     early: VecDeque<BytesMut>,
     timers: Timers,
     doubts: Doubts,
+    /// A server's answers of 1.3 to other hellos than the last one.
+    earlier: Vec<Try>,
+}
+
+/// A server's answer to a hello. Before the client goes on nobody knows which of several hellos is the true one.
+#[derive(Debug)]
+struct Try {
+    state: Option<State>,
+    transcript: Transcript,
+    reassembly: Reassembly,
+    outgoing: Outgoing,
+    records: Records,
 }
 
 /// What went wrong and may be forged.
@@ -249,6 +263,21 @@ struct Doubts {
     has_failed_to_open: bool,
     /// The peer said that it gave up: when the flight is due again, another hello takes its place.
     is_given_up: bool,
+    /// The peer may have said so, or long ago.
+    alert: AlertDoubt,
+    /// When a hello took the place of another one.
+    began_anew: Option<Instant>,
+}
+
+/// What is known of an alert in the clear that came while the server's Finished is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum AlertDoubt {
+    #[default]
+    None,
+    /// It may have been about an earlier try, and was late.
+    Came,
+    /// The flight was sent again since. A server that gave up says so again.
+    Tested,
 }
 
 #[derive(Debug)]
@@ -286,6 +315,7 @@ impl Handshake {
                 suspicion: Timer::new(),
             },
             doubts: Doubts::default(),
+            earlier: Vec::new(),
         }
     }
 
@@ -324,6 +354,9 @@ impl Handshake {
         if !self.belongs(fragment.kind, epoch) {
             return Event::Dropped(Drop::Unexpected);
         }
+        if self.is_answer_to_an_earlier_hello(now, fragment) {
+            return Event::Dropped(Drop::Unexpected);
+        }
         if self.waits_for_hello() && fragment.kind != HandshakeType::CLIENT_HELLO {
             return self.on_orphan(now);
         }
@@ -335,6 +368,15 @@ impl Handshake {
             }
             Inserted::Old => self.on_peer_retransmission(now),
         }
+    }
+
+    /// Whether a ServerHello comes sooner than one to this hello can: the server answered the hello before it. In 1.3
+    /// it would use up the key of the share.
+    fn is_answer_to_an_earlier_hello(&self, now: Instant, fragment: &Fragment<'_>) -> bool {
+        // Three quarters of the round-trip time, which is half the interval.
+        let least = self.timers.retransmission.interval() * 3 / 8;
+        let is_early = self.doubts.began_anew.is_some_and(|at| now < at + least);
+        is_early && fragment.kind == HandshakeType::SERVER_HELLO && fragment.message_seq == 0
     }
 
     fn waits_for_hello(&self) -> bool {
@@ -417,6 +459,9 @@ impl Handshake {
 
     /// A protected record was opened, or was not authentic.
     pub(crate) fn on_protected(&mut self, is_authentic: bool) {
+        if is_authentic {
+            self.earlier.clear();
+        }
         self.doubts.has_opened |= is_authentic;
         self.doubts.has_failed_to_open |= !is_authentic;
     }
@@ -428,6 +473,10 @@ impl Handshake {
 
     /// A message of a handshake that this server gave up: the client has not heard of it.
     fn on_orphan(&mut self, now: Instant) -> Event {
+        // It is there, and will hear of it.
+        if self.doubts.reason.is_some() {
+            self.timers.suspicion.arm(now + GRACE);
+        }
         if self.doubts.hellos > 0 && self.timers.retransmission.on_peer_retransmission(now) {
             return Event::Doubted(AlertDescription::UNEXPECTED_MESSAGE);
         }
@@ -455,12 +504,55 @@ impl Handshake {
         if !self.replaces_hello(&whole.body) {
             return self.on_peer_retransmission(now);
         }
+        self.keep_for_later(outside.records);
         self.restart(outside.records);
         if let Ok(length) = u32::try_from(whole.body.len()) {
             let Whole { kind, message_seq, ref body, .. } = whole;
             self.reassembly.insert(0, &Fragment { kind, length, message_seq, offset: 0, body });
         }
         Event::None
+    }
+
+    /// A hello that is different may be damaged or forged. In 1.3 the client's first protected record tells, so the
+    /// answer to the one before is kept: at most as many as hellos are answered.
+    fn keep_for_later(&mut self, records: &mut Records) {
+        if matches!(self.state, Some(State::Server13(_))) {
+            self.earlier.push(Try {
+                state: self.state.take(),
+                transcript: std::mem::take(&mut self.transcript),
+                reassembly: std::mem::replace(&mut self.reassembly, Reassembly::new(0, MAX_BUFFERED)),
+                outgoing: std::mem::take(&mut self.outgoing),
+                records: records.take(),
+            });
+        }
+    }
+
+    /// Whether there are answers to go back to.
+    pub(crate) fn has_earlier_tries(&self) -> bool {
+        !self.earlier.is_empty()
+    }
+
+    /// Goes back to the answer whose keys open this record, if there is one; the record is opened then.
+    pub(crate) fn go_back(
+        &mut self,
+        header: &UnifiedHeader,
+        record: &BytesMut,
+        records: &mut Records,
+    ) -> Option<(ContentType, RecordNumber, BytesMut)> {
+        for at in 0..self.earlier.len() {
+            let mut opened = record.clone();
+            let Some(opener) = self.earlier.get_mut(at)?.records.opener_of(header) else { continue };
+            let Ok((content_type, number)) = opener.open_unified(header, &mut opened) else { continue };
+            let Try { state, transcript, reassembly, outgoing, records: keys } = self.earlier.swap_remove(at);
+            self.state = state;
+            self.transcript = transcript;
+            self.reassembly = reassembly;
+            self.outgoing = outgoing;
+            self.acks.clear();
+            records.replace_keys(keys);
+            return Some((content_type, number, opened));
+        }
+        None
     }
 
     /// Whether a client began anew with this hello. Once it went on from its first one, which says that both ends
@@ -526,6 +618,7 @@ impl Handshake {
         self.reassembly.advance();
         self.timers.suspicion.cancel();
         self.doubts.is_given_up = false;
+        self.doubts.alert = AlertDoubt::None;
         if whole.kind == HandshakeType::CLIENT_HELLO && whole.message_seq == 0 {
             self.doubts.hellos += 1;
             self.doubts.hello = Some(HashAlgorithm::Sha256.digest(&[&whole.body]));
@@ -566,11 +659,29 @@ impl Handshake {
 
     /// An alert in the clear: true or forged, the peer may answer another hello.
     pub(crate) fn on_suspect_alert(&mut self, now: Instant, description: AlertDescription) {
+        if self.is_settled() {
+            return;
+        }
         self.suspect(now, CloseReason::Alert(description));
-        self.doubts.is_given_up = self.doubts.hellos < MAX_NEW_HELLOS;
+        // A server that is about to finish takes no other hello. So what may be an old alert is put to the test.
+        let may_be_old = matches!(self.state, Some(State::Client12(v12::client::State::WaitFinished(_))))
+            && self.doubts.alert != AlertDoubt::Tested;
+        if may_be_old {
+            self.doubts.alert = AlertDoubt::Came;
+        }
+        self.doubts.is_given_up = !may_be_old && self.doubts.hellos < MAX_NEW_HELLOS;
         // The first ones at once, the others when the flight would be due.
-        if self.doubts.is_given_up && self.doubts.hellos < 2 {
+        if (self.doubts.is_given_up || may_be_old) && self.doubts.hellos < 2 {
             self.timers.retransmission.hasten(now);
+        }
+    }
+
+    /// Whether both ends are known to share keys, so that a peer in trouble can say so under them.
+    fn is_settled(&self) -> bool {
+        match self.state {
+            Some(State::Unverified(_)) => true,
+            Some(State::Client13(_) | State::Server13(_)) => self.doubts.has_opened,
+            _ => false,
         }
     }
 
@@ -601,6 +712,10 @@ impl Handshake {
     /// Begins anew with another hello.
     fn begin_anew(&mut self, now: Instant, outside: Outside<'_>) -> Event {
         self.doubts.hellos += 1;
+        self.doubts.began_anew = Some(now);
+        if self.doubts.reason.is_some() {
+            self.timers.suspicion.arm(now + GRACE);
+        }
         self.restart(outside.records);
         self.begin(now, outside)
     }
@@ -615,6 +730,7 @@ impl Handshake {
         self.early.clear();
         self.doubts.has_opened = false;
         self.doubts.has_failed_to_open = false;
+        self.doubts.alert = AlertDoubt::None;
         self.timers.retransmission.cancel();
         records.forget_keys();
     }
@@ -639,6 +755,7 @@ impl Handshake {
             key_shares: &mut self.key_shares,
             outgoing: &mut self.outgoing,
             acks: &mut self.acks,
+            tries: self.doubts.hellos,
         };
         let taken = take(state, &mut context);
         if std::mem::take(&mut self.outgoing.is_new) {
@@ -780,6 +897,10 @@ impl Handshake {
             return Expired::Closed(reason);
         }
         if retransmission.expire(now) {
+            if self.doubts.alert == AlertDoubt::Came {
+                self.doubts.alert = AlertDoubt::Tested;
+                self.timers.suspicion.arm(now + GRACE);
+            }
             match self.role {
                 DtlsRole::Client if std::mem::take(&mut self.doubts.is_given_up) => {
                     self.begin_anew(now, outside);

@@ -280,6 +280,8 @@ fn send_hello(hello: &Hello, cookie: HelloCookie<'_>, context: &mut Context<'_>)
             supported_versions: speaks_13.then(|| Codes::new(&versions)),
             cookie: new_cookie,
             key_shares: speaks_13.then_some(shares),
+            // Hellos of another length cannot be mixed up, in fragments, with those that came before.
+            padding: (context.tries > 0).then_some(context.tries),
         },
     };
     context.begin_flight();

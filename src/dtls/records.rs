@@ -45,6 +45,22 @@ impl Records {
         self.openers.clear();
     }
 
+    /// Takes the keys out, back to records in the clear.
+    pub(crate) fn take(&mut self) -> Records {
+        let Records { plain_next, sealers, openers } = self;
+        Records {
+            plain_next: *plain_next,
+            sealers: std::mem::take(sealers),
+            openers: std::mem::take(openers),
+        }
+    }
+
+    /// Takes other keys; the numbers of records in the clear go on.
+    pub(crate) fn replace_keys(&mut self, other: Records) {
+        self.sealers = other.sealers;
+        self.openers = other.openers;
+    }
+
     /// The opener of `epoch`.
     pub(crate) fn opener(&mut self, epoch: Epoch) -> Option<&mut Opener> {
         self.openers.iter_mut().rev().find(|opener| opener.epoch() == epoch)

@@ -12,6 +12,7 @@ mod code {
     pub(super) const EC_POINT_FORMATS: u16 = 11;
     pub(super) const SIGNATURE_ALGORITHMS: u16 = 13;
     pub(super) const USE_SRTP: u16 = 14;
+    pub(super) const PADDING: u16 = 21;
     pub(super) const EXTENDED_MASTER_SECRET: u16 = 23;
     pub(super) const SUPPORTED_VERSIONS: u16 = 43;
     pub(super) const COOKIE: u16 = 44;
@@ -116,6 +117,8 @@ pub struct ClientExtensions<'a> {
     pub cookie: Option<&'a [u8]>,
     /// Shares for some of the groups (RFC 8446 §4.2.8).
     pub key_shares: Option<KeyShares<'a>>,
+    /// Zeros that make the hello longer by four bytes and as many more (RFC 7685); written, and skipped when read.
+    pub padding: Option<u8>,
 }
 
 impl<'a> ClientExtensions<'a> {
@@ -182,6 +185,9 @@ impl<'a> ClientExtensions<'a> {
             }
             if let Some(shares) = self.key_shares {
                 extension(w, code::KEY_SHARE, |w| w.nested_u16(|w| w.slice(shares.0)));
+            }
+            if let Some(len) = self.padding {
+                extension(w, code::PADDING, |w| w.zeros(usize::from(len)));
             }
         });
     }

@@ -194,6 +194,7 @@ mod tests {
                     supported_versions: versions.as_deref().map(Codes::new),
                     cookie: own_cookie.as_deref(),
                     key_shares: shares.as_deref().map(|b| KeyShares::parse(Reader::new(b, "shares")).unwrap()),
+                    padding: None,
                 },
             };
             let bytes = written(|w| hello.emit(w));
@@ -298,6 +299,18 @@ mod tests {
         }
         let hello = hello_with(&[0, 51, 0, 2, 0, 0]);
         assert_eq!(ClientHello::parse(&hello).unwrap().extensions.key_shares.unwrap().iter().count(), 0);
+    }
+
+    #[test]
+    fn padding_makes_a_hello_longer_and_says_nothing() {
+        let hello = |padding| {
+            let extensions = ClientExtensions { padding, ..ClientExtensions::default() };
+            written(|w| extensions.emit(w))
+        };
+        assert_eq!(hello(Some(9)).len(), hello(None).len() + 4 + 9);
+        let bytes = hello(Some(9));
+        let parsed = ClientExtensions::parse(Reader::new(&bytes, "hello"));
+        assert_eq!(parsed, Ok(ClientExtensions::default()));
     }
 
     #[test]

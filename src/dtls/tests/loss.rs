@@ -3,38 +3,57 @@
 use super::*;
 use crate::dtls::CloseReason;
 
-fn pair(seed: u8, faults: Faults, mtu: usize) -> Pair {
+fn pair(version: Version, seed: u8, faults: Faults, mtu: usize) -> Pair {
     let ring = crate::crypto::ring();
     let kind = if seed.is_multiple_of(3) { Kind::Rsa } else { Kind::P256 };
-    let mut pair = Pair::new(config(ring, Kind::P256), config(ring, kind), seed);
+    let [client, server] = [Kind::P256, kind].map(|kind| config(ring, kind).only(version));
+    let mut pair = Pair::new(client, server, seed);
     pair.faults = faults;
     pair.mtu = mtu;
     pair
 }
 
-#[test]
-fn handshakes_survive_loss_reordering_duplication_and_corruption() {
-    let faults = [
-        Faults { loss: 100, ..Faults::default() },
-        Faults { loss: 300, ..Faults::default() },
-        Faults { reordering: 500, duplication: 100, ..Faults::default() },
-        Faults { loss: 100, reordering: 300, duplication: 100, corruption: 50 },
-    ];
-    for faults in faults {
-        for mtu in [1200, 400, 200] {
-            for seed in 0..40 {
-                let mut pair = pair(seed, faults, mtu).started();
-                pair.run(Duration::from_secs(30));
-                assert_eq!(pair.facts(), [[Fact::Connected]; 2], "seed {seed} {faults:?} {mtu}");
-            }
+/// Handshakes over each MTU.
+fn survive(version: Version, faults: Faults) {
+    for mtu in [1200, 400, 200] {
+        for seed in 0..if faults.corruption > 0 { 40 } else { 250 } {
+            let mut pair = pair(version, seed, faults, mtu).started();
+            pair.run(Duration::from_secs(30));
+            assert_eq!(pair.facts(), [[Fact::Connected]; 2], "seed {seed} {faults:?} {mtu}");
+            assert!(pair.ends.iter().all(|end| end.connection.next_timeout().is_none()), "seed {seed} {mtu}");
         }
     }
+}
+
+macro_rules! survivals {
+    ($($name:ident: $faults:expr;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn handshakes_of_12_survive() {
+                survive(Version::Dtls12, $faults);
+            }
+
+            #[test]
+            fn handshakes_of_13_survive() {
+                survive(Version::Dtls13, $faults);
+            }
+        }
+    )*};
+}
+
+survivals! {
+    some_loss: Faults { loss: 100, ..Faults::default() };
+    much_loss: Faults { loss: 300, ..Faults::default() };
+    disorder: Faults { reordering: 500, duplication: 100, ..Faults::default() };
+    everything: Faults { loss: 100, reordering: 300, duplication: 100, corruption: 50 };
 }
 
 #[test]
 fn a_dead_link_ends_in_one_terminal_fact() {
     // R26.
-    let mut pair = pair(1, Faults { loss: 1000, ..Faults::default() }, 1200).started();
+    let mut pair = pair(Version::Dtls12, 1, Faults { loss: 1000, ..Faults::default() }, 1200).started();
     pair.run(Duration::from_secs(1000));
     assert_eq!(pair.facts(), [[Fact::Closed(CloseReason::HandshakeTimeout)]; 2]);
     assert_eq!(pair.now - pair.start, Duration::from_secs(30));
@@ -73,7 +92,7 @@ fn a_client_does_not_answer_the_last_flight_of_the_server() {
 
 #[test]
 fn a_finished_that_overtakes_its_flight_is_kept() {
-    let mut pair = pair(1, Faults::default(), 200).started();
+    let mut pair = pair(Version::Dtls12, 1, Faults::default(), 200).started();
     while pair.ends[CLIENT].sent.len() < 3 {
         assert!(pair.step(pair.start + Duration::from_secs(1)));
     }

@@ -3,7 +3,9 @@
 mod handshake;
 mod hostile;
 mod impostor;
+mod impostor13;
 mod loss;
+mod v13;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
