@@ -370,11 +370,12 @@ impl Handshake {
         }
     }
 
-    /// Whether a ServerHello comes sooner than one to this hello can: the server answered the hello before it. In 1.3
-    /// it would use up the key of the share.
+    /// Whether a ServerHello comes so soon that the server may have answered the hello before this one. In 1.3 it would
+    /// use up the key of the share. Each try waits longer, since what the network holds back may come later still.
     fn is_answer_to_an_earlier_hello(&self, now: Instant, fragment: &Fragment<'_>) -> bool {
-        // Three quarters of the round-trip time, which is half the interval.
-        let least = self.timers.retransmission.interval() * 3 / 8;
+        // Three quarters of the round-trip time, which is half the interval; then twice as long, up to eight times.
+        let doublings = u32::from(self.doubts.hellos.clamp(1, 4)) - 1;
+        let least = self.timers.retransmission.interval() * 3 / 8 * (1 << doublings);
         let is_early = self.doubts.began_anew.is_some_and(|at| now < at + least);
         is_early && fragment.kind == HandshakeType::SERVER_HELLO && fragment.message_seq == 0
     }
@@ -670,6 +671,9 @@ impl Handshake {
             self.doubts.alert = AlertDoubt::Came;
         }
         self.doubts.is_given_up = !may_be_old && self.doubts.hellos < MAX_NEW_HELLOS;
+        if self.doubts.is_given_up && self.doubts.alert == AlertDoubt::Tested {
+            self.timers.suspicion.arm(now + GRACE);
+        }
         // The first ones at once, the others when the flight would be due.
         if (self.doubts.is_given_up || may_be_old) && self.doubts.hellos < 2 {
             self.timers.retransmission.hasten(now);
