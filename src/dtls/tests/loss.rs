@@ -1,6 +1,7 @@
 //! Handshakes on bad links.
 
 use super::*;
+use crate::crypto::NamedGroup;
 use crate::dtls::CloseReason;
 
 fn pair(version: Version, seed: u8, faults: Faults, mtu: usize) -> Pair {
@@ -8,6 +9,12 @@ fn pair(version: Version, seed: u8, faults: Faults, mtu: usize) -> Pair {
     let kind = if seed.is_multiple_of(3) { Kind::Rsa } else { Kind::P256 };
     let [client, server] = [Kind::P256, kind].map(|kind| config(ring, kind).only(version));
     let mut pair = Pair::new(client, server, seed);
+    if faults.corruption > 0 && mtu < 400 {
+        // A post-quantum hello would be nine such datagrams, and hardly ever arrive undamaged.
+        let classical =
+            |kind| Config { groups: vec![NamedGroup::X25519], ..config(ring, kind).only(version) };
+        pair = Pair::new(classical(Kind::P256), classical(kind), seed);
+    }
     pair.faults = faults;
     pair.mtu = mtu;
     pair
