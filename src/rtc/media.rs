@@ -1,16 +1,19 @@
 //! Audio and video: the part of [`Rtc`] that speaks of transceivers, packets and frames.
 
+use std::time::Instant;
+
 use super::Rtc;
 use crate::rng::{Rng, Stream};
 use crate::session::media::{
-    FrameToSend, Media, MediaLimits, OutgoingPacket, ReceiverInfo, SendMediaError, TransceiverConfig,
-    TransceiverError, TransceiverInfo,
+    FrameToSend, Media, MediaLimits, OutgoingPacket, ReceiverInfo, RtpPacket, SendMediaError,
+    TransceiverConfig, TransceiverError, TransceiverInfo,
 };
 use crate::session::negotiate::{AgreedMedia, MediaLevel, SignalingState, TransceiverId, UnknownTransceiver};
+use crate::sfu::Rewrite;
 use crate::srtp::Cryptex;
 use crate::types::codec::MediaType;
 use crate::types::direction::Direction;
-use crate::types::ids::Rid;
+use crate::types::ids::{Pt, Rid};
 
 /// Transceivers of one connection, stopped ones included.
 const MAX_TRANSCEIVERS: usize = 4096;
@@ -143,6 +146,35 @@ impl Rtc {
     ) -> Result<(), SendMediaError> {
         let (now, media, pool) = self.session.media_parts().ok_or(SendMediaError::NotConnected)?;
         media.send_frame(now, pool, transceiver, rid, frame)
+    }
+
+    /// Forwards a packet that arrived at another connection: the way of an SFU. `rewrite` is what a
+    /// [`sfu::Viewer`](crate::sfu::Viewer) decided, `payload_type` the one under which the packet's format was agreed
+    /// here ([`Format::send`](crate::session::negotiate::Format::send)). It leaves with the next
+    /// [`poll_output`](Rtc::poll_output).
+    ///
+    /// Header extension elements are written under the ids that were agreed here; those that only the transport
+    /// knows are filled in, those that speak of the sender's own stream (layers allocation, transmission offset) left
+    /// out, as is padding. The payload is copied once, into the outgoing buffer, and sealed there. Unlike
+    /// [`send_packet`](Rtc::send_packet), a packet that arrived is not too large to leave again.
+    ///
+    /// `now` is taken note of, but no timers run: so a forwarder needs not feed [`Input::Timeout`](crate::Input)
+    /// before each packet.
+    ///
+    /// # Errors
+    /// See [`SendMediaError`]; nothing was taken then.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        payload_type: Pt,
+        packet: &RtpPacket,
+        rewrite: &Rewrite<'_>,
+    ) -> Result<(), SendMediaError> {
+        self.session.advance(now);
+        let (now, media, pool) = self.session.media_parts().ok_or(SendMediaError::NotConnected)?;
+        media.forward(now, pool, transceiver, rid, payload_type, packet, rewrite)
     }
 
     /// Asks the peer for a key frame of the streams of a transceiver, or of that called `rid`. Requests that follow

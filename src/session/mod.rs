@@ -340,7 +340,7 @@ impl Session {
     }
 
     /// Time never runs backwards, whatever the caller's clock does.
-    fn advance(&mut self, now: Instant) {
+    pub(crate) fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::rtp::elements::ElementsWriter;
 use crate::rtp::ext::{Ids, Kind};
 use crate::session::negotiate::{AgreedMedia, Format};
-use crate::types::ids::{Pt, Rid};
+use crate::types::ids::{Pt, Rid, Ssrc};
 
 use super::sender::SendStream;
 
@@ -23,6 +24,8 @@ pub(super) enum Payload {
 pub(super) struct Line {
     pub(super) agreed: AgreedMedia,
     received: [Payload; 128],
+    /// A bit for each payload type that may be sent.
+    sent: u128,
     /// Which ids mean what in this section.
     pub(super) ids: Arc<Ids>,
     pub(super) send: SendIds,
@@ -69,7 +72,9 @@ impl Line {
                 set(rtx, Payload::Rtx(at));
             }
         }
-        Line { send: SendIds::of(&ids), ids: Arc::new(ids), agreed, received, streams: Vec::new() }
+        // A payload type is below 128.
+        let sent = agreed.formats.iter().fold(0, |sent, format| sent | 1u128 << format.send.value());
+        Line { send: SendIds::of(&ids), ids: Arc::new(ids), agreed, received, sent, streams: Vec::new() }
     }
 
     /// What a payload type of a packet that arrived stands for.
@@ -81,9 +86,33 @@ impl Line {
         self.agreed.formats.get(usize::from(at))
     }
 
-    /// The place of the format that is sent under `pt`.
-    pub(super) fn format_sent(&self, pt: Pt) -> Option<&Format> {
-        self.agreed.formats.iter().find(|format| format.send == pt)
+    /// Whether packets may be sent under `pt`.
+    pub(super) fn sends_format(&self, pt: Pt) -> bool {
+        self.sent >> pt.value() & 1 == 1
+    }
+
+    /// The source of the stream at a place.
+    pub(super) fn ssrc(&self, stream: usize) -> Ssrc {
+        self.streams.get(stream).map_or(Ssrc(0), |stream| stream.ssrc)
+    }
+
+    /// Writes the elements that the transport fills in, those first whose data is known only when a packet leaves.
+    pub(super) fn write_filled_in(&self, stream: usize, w: &mut ElementsWriter<'_>) {
+        let SendIds { mid, rid, abs_send_time, transport_sequence } = self.send;
+        if let Some(id) = abs_send_time {
+            w.push(id, &[0; 3]);
+        }
+        if let Some(id) = transport_sequence {
+            w.push(id, &[0; 2]);
+        }
+        // Until the peer has reported on a stream, it may not know where the stream belongs (RFC 9143 §9.1).
+        let Some(stream) = self.streams.get(stream).filter(|stream| !stream.is_known) else { return };
+        if let (Some(id), Some(mid)) = (mid, &self.agreed.mid) {
+            w.push(id, mid.as_str().as_bytes());
+        }
+        if let (Some(id), Some(rid)) = (rid, &stream.rid) {
+            w.push(id, rid.as_str().as_bytes());
+        }
     }
 
     /// The stream called `rid`; without a name the only one, or the first.

@@ -18,6 +18,7 @@
 //! | [`queue::MAX_PACKETS`], `media_send_buffer` | packets that wait to be sent |
 
 mod control;
+mod forward;
 mod frames;
 mod line;
 mod packet;

@@ -11,17 +11,21 @@ use crate::rtp::extended::short_sequence;
 use crate::rtp::header::{EXTENSION_HEADER_LEN, FIXED_LEN, Fields};
 use crate::session::negotiate::TransceiverId;
 use crate::srtp::{MAX_RTCP_OVERHEAD, MAX_RTP_OVERHEAD};
-use crate::types::ids::{Pt, Rid, Ssrc};
+use crate::types::ids::{Pt, Rid};
 use crate::wire::serial::Serial32;
 
 use super::Media;
-use super::line::{Line, is_filled_in};
+use super::line::{Line, SendIds, is_filled_in};
 use super::packet::{OutgoingPacket, SendMediaError};
 use super::queue::{Keep, Kept, Outgoing};
 
 /// What the header extensions of a packet take at most, beside those of the application: a MID and a RID of 32
 /// bytes, time and number, their heads, the block's own head and its padding.
 pub(super) const FILLED_IN: usize = 2 * (32 + 2) + (3 + 2) + (2 + 2) + 4 + 3;
+
+/// What a segmented run may take: the largest UDP payload over IPv4. Packets that are forwarded may be larger than
+/// those that are made here.
+const MAX_RUN: usize = 65_507;
 
 /// A run of sealed packets.
 pub(crate) struct Run {
@@ -84,7 +88,9 @@ impl Media {
             return Err(SendMediaError::NotSending);
         }
         let stream = line.stream_index(rid).ok_or(SendMediaError::UnknownRid)?;
-        line.format_sent(payload_type).ok_or(SendMediaError::UnknownFormat)?;
+        if !line.sends_format(payload_type) {
+            return Err(SendMediaError::UnknownFormat);
+        }
         Ok((at, stream))
     }
 
@@ -197,7 +203,8 @@ impl Media {
         let Some(keys) = &self.keys else { return false };
         let sealed = self.queue.next_len().map(|len| len + keys.outbound.rtp_overhead());
         let is_behind = self.queue.next_start() == Some(run.as_ptr().wrapping_add(run.len()));
-        is_behind && run.len() == run.capacity() && sealed.is_some_and(|len| len <= segment)
+        let fits = |len: usize| len <= segment && run.len() + len <= MAX_RUN;
+        is_behind && run.len() == run.capacity() && sealed.is_some_and(fits)
     }
 
     /// The next packet of the queue, stamped and sealed. One that cannot be sealed is dropped: its number was used
@@ -257,6 +264,24 @@ pub(super) struct Written {
     transport_sequence: Option<u16>,
 }
 
+impl Written {
+    /// The places in a header with `csrcs` contributing sources, whose first elements those are that are filled in.
+    pub(super) fn in_front(ids: &SendIds, header: &[u8], csrcs: usize) -> Written {
+        let block = FIXED_LEN + 4 * csrcs;
+        let profile = header.get(block..).and_then(|block| block.first_chunk::<2>());
+        let form = profile.and_then(|profile| Form::of_profile(u16::from_be_bytes(*profile)));
+        let head = if form == Some(Form::TwoByte) { 2 } else { 1 };
+        let mut next = block + EXTENSION_HEADER_LEN;
+        let mut place = |id: Option<u8>, len: usize| {
+            let at = next + head;
+            next = if id.is_some() { at + len } else { next };
+            id.and_then(|_| u16::try_from(at).ok())
+        };
+        let abs_send_time = place(ids.abs_send_time, 3);
+        Written { abs_send_time, transport_sequence: place(ids.transport_sequence, 2) }
+    }
+}
+
 /// Writes the header of a packet into `out`, which is empty and has room for it.
 pub(super) fn write_header(
     line: &Line,
@@ -264,60 +289,21 @@ pub(super) fn write_header(
     packet: &OutgoingPacket<'_>,
     out: &mut BytesMut,
 ) -> Written {
-    let ids = line.send;
-    let stream = line.streams.get(stream);
-    // Until the peer has reported on a stream, it may not know where the stream belongs (RFC 9143 §9.1).
-    let names = stream.filter(|stream| !stream.is_known);
-    let mid = ids.mid.zip(names.and(line.agreed.mid.as_ref()));
-    let rid = ids.rid.zip(names.and_then(|stream| stream.rid.as_ref()));
-    let own = packet.extensions.iter().filter(|(kind, _)| !is_filled_in(*kind));
-    let own = own.filter_map(|(kind, data)| Some((line.ids.id(*kind)?, *data)));
-    let named =
-        [mid.map(|(id, mid)| (id, mid.as_str().len())), rid.map(|(id, rid)| (id, rid.as_str().len()))];
-    let stamped = [ids.abs_send_time.map(|id| (id, 3)), ids.transport_sequence.map(|id| (id, 2))];
-    let lens = own.clone().map(|(id, data)| (id, data.len()));
-    let form = form(named.into_iter().chain(stamped).flatten().chain(lens));
-    let head = if form == Form::OneByte { 1 } else { 2 };
     let fields = Fields {
         marker: packet.marker,
         payload_type: packet.payload_type,
         sequence: short_sequence(packet.sequence),
         timestamp: Serial32(packet.timestamp),
-        ssrc: stream.map_or(Ssrc(0), |stream| stream.ssrc),
+        ssrc: line.ssrc(stream),
     };
-    let start = FIXED_LEN + 4 * packet.csrcs.len().min(15) + 4;
-    let mut next = start;
-    let mut place = |id: Option<u8>, len: usize| {
-        id.and_then(|_| {
-            let at = next + head;
-            next = at + len;
-            u16::try_from(at).ok()
-        })
-    };
-    let abs_send_time = place(ids.abs_send_time, 3);
-    let transport_sequence = place(ids.transport_sequence, 2);
-    fields.emit(out, packet.csrcs, form, |w| {
-        if let Some(id) = ids.abs_send_time {
-            w.push(id, &[0; 3]);
-        }
-        if let Some(id) = ids.transport_sequence {
-            w.push(id, &[0; 2]);
-        }
-        if let Some((id, mid)) = mid {
-            w.push(id, mid.as_str().as_bytes());
-        }
-        if let Some((id, rid)) = rid {
-            w.push(id, rid.as_str().as_bytes());
-        }
-        for (id, data) in own {
-            w.push(id, data);
+    let csrcs = packet.csrcs.get(..packet.csrcs.len().min(15)).unwrap_or_default();
+    fields.emit(out, csrcs, Form::OneByte, |w| {
+        line.write_filled_in(stream, w);
+        for (kind, data) in packet.extensions.iter().filter(|(kind, _)| !is_filled_in(*kind)) {
+            if let Some(id) = line.ids.id(*kind) {
+                w.push(id, data);
+            }
         }
     });
-    Written { abs_send_time, transport_sequence }
-}
-
-/// The form that all of these elements, ids and lengths, fit into (RFC 8285 §4.2, §4.3).
-fn form(mut elements: impl Iterator<Item = (u8, usize)>) -> Form {
-    let is_small = |(id, len): (u8, usize)| id <= 14 && (1..=16).contains(&len);
-    if elements.all(is_small) { Form::OneByte } else { Form::TwoByte }
+    Written::in_front(&line.send, out, csrcs.len())
 }
