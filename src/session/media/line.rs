@@ -91,6 +91,11 @@ impl Line {
         self.sent >> pt.value() & 1 == 1
     }
 
+    /// The format that is sent under `pt`.
+    pub(super) fn format_sent(&self, pt: Pt) -> Option<&Format> {
+        self.agreed.formats.iter().find(|format| format.send == pt)
+    }
+
     /// The source of the stream at a place.
     pub(super) fn ssrc(&self, stream: usize) -> Ssrc {
         self.streams.get(stream).map_or(Ssrc(0), |stream| stream.ssrc)
