@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sansrtc::buffer::Pool;
 use sansrtc::crypto::cert::{Identity, public_key};
 use sansrtc::crypto::{self, AeadAlgorithm, Backend, NamedGroup, SignatureScheme};
-use sansrtc::dtls::{Config, Connection, Fact};
+use sansrtc::dtls::{Config, Connection, Fact, Version};
 use sansrtc::rng::{Rng, Stream};
 use sansrtc::types::fingerprint::FingerprintHash;
 use sansrtc::types::setup::DtlsRole;
@@ -38,7 +38,7 @@ impl Pair {
             ends[i].start(now, Some(Duration::from_millis(50)));
         }
         let mut pair = Pair { ends, pool: Pool::new() };
-        for from in [0, 1, 0, 1] {
+        for from in [0, 1, 0, 1, 0] {
             while let Some(datagram) = pair.ends[from].poll_datagram(&mut pair.pool, 1200) {
                 pair.ends[1 - from].handle_datagram(now, datagram);
             }
@@ -48,14 +48,12 @@ impl Pair {
     }
 }
 
-/// What both ends of a 1.2 handshake with certificates must do at the least: each makes a key, agrees, signs once
-/// and verifies once.
-fn public_key_operations(backend: &dyn Backend, identity: &Identity, rng: &mut Rng) {
-    let mut ephemeral = || backend.key_exchange(NamedGroup::X25519, rng).expect("a key");
-    let (client, server) = (ephemeral(), ephemeral());
-    let shares = [client.public().to_vec(), server.public().to_vec()];
-    client.agree(&shares[1]).expect("a secret");
-    server.agree(&shares[0]).expect("a secret");
+/// What both ends of a handshake with certificates must do at the least: the client makes a key, the server answers it,
+/// both agree; each signs once and verifies once.
+fn public_key_operations(backend: &dyn Backend, group: NamedGroup, identity: &Identity, rng: &mut Rng) {
+    let client = backend.key_exchange(group, rng).expect("a key");
+    let (share, _) = backend.encapsulate(group, client.public(), rng).expect("a secret");
+    client.agree(&share).expect("a secret");
     let key = public_key(identity.certificate_der()).expect("a key");
     for _ in 0..2 {
         let scheme = SignatureScheme::EcdsaSecp256r1Sha256;
@@ -69,14 +67,27 @@ fn handshake(c: &mut Criterion) {
     let now = now();
     for (name, backend) in [("ring", crypto::ring()), ("rust", crypto::rust())] {
         let identity = identity(backend);
-        let mut config = Config::new(backend, identity.clone());
-        config.groups = vec![NamedGroup::X25519];
-        let configs = [Arc::new(config.clone()), Arc::new(config)];
-        group.bench_function(format!("1.2 over {name}"), |b| b.iter(|| Pair::connected(&configs, now)));
-        let mut rng = Rng::new([3; 32], Stream::Dtls);
-        group.bench_function(format!("public-key operations of {name}"), |b| {
-            b.iter(|| public_key_operations(backend, &identity, &mut rng))
-        });
+        for (version, named_group, label) in [
+            (Version::Dtls12, NamedGroup::X25519, "1.2"),
+            (Version::Dtls13, NamedGroup::X25519, "1.3"),
+            (Version::Dtls13, NamedGroup::X25519MlKem768, "1.3 with X25519MLKEM768"),
+        ] {
+            let mut config = Config::new(backend, identity.clone());
+            (config.min_version, config.max_version) = (version, version);
+            config.groups = vec![named_group];
+            let configs = [Arc::new(config.clone()), Arc::new(config)];
+            group.bench_function(format!("{label} over {name}"), |b| {
+                b.iter(|| Pair::connected(&configs, now))
+            });
+        }
+        for (named_group, label) in
+            [(NamedGroup::X25519, "X25519"), (NamedGroup::X25519MlKem768, "X25519MLKEM768")]
+        {
+            let mut rng = Rng::new([3; 32], Stream::Dtls);
+            group.bench_function(format!("public-key operations of {name}, {label}"), |b| {
+                b.iter(|| public_key_operations(backend, named_group, &identity, &mut rng))
+            });
+        }
     }
     group.finish();
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::crypto::{self, Backend, cert::Identity};
+use crate::crypto::{self, Backend, NamedGroup, cert::Identity};
 use crate::session::gather::{self, CandidatePolicy, IceServer, IceTransportPolicy, MdnsConfig, NatMapping};
 use crate::session::negotiate::MediaConfig;
 use crate::types::setup::DtlsRole;
 use crate::types::srtp_profile::SrtpProfile;
-use crate::{ice, sctp};
+use crate::{dtls, ice, sctp};
 
 /// How an [`Rtc`](crate::Rtc) behaves. Every field has a default that suits a browser at the other end.
 #[derive(Debug, Clone)]
@@ -42,6 +42,15 @@ pub struct RtcConfig {
     pub restart_patience: Duration,
     /// How long the DTLS handshake may take once there is a path; by default 30 s.
     pub dtls_patience: Duration,
+    /// The oldest version of DTLS that is spoken; by default 1.2.
+    pub min_dtls_version: dtls::Version,
+    /// The newest version of DTLS that is spoken, and preferred; by default 1.2.
+    pub max_dtls_version: dtls::Version,
+    /// Groups for the key exchange of DTLS, by preference; by default all, the post-quantum one (1.3 only) first.
+    pub dtls_groups: Vec<NamedGroup>,
+    /// The groups of which a DTLS client's first hello of 1.3 holds a share, so that a server that prefers one of them
+    /// answers at once; by default the post-quantum one and X25519.
+    pub dtls_key_shares: Vec<NamedGroup>,
     /// The DTLS role that an answer takes when the offer leaves the choice; by default the client, as RFC 8842 §5.3
     /// recommends.
     pub preferred_dtls_role: DtlsRole,
@@ -92,6 +101,10 @@ impl Default for RtcConfig {
             continual_gathering: false,
             restart_patience: Duration::from_secs(30),
             dtls_patience: Duration::from_secs(30),
+            min_dtls_version: dtls::Version::Dtls12,
+            max_dtls_version: dtls::Version::Dtls12,
+            dtls_groups: NamedGroup::ALL.to_vec(),
+            dtls_key_shares: vec![NamedGroup::X25519MlKem768, NamedGroup::X25519],
             preferred_dtls_role: DtlsRole::Client,
             sctp: sctp::Config::default(),
             media: MediaConfig::default(),
@@ -141,6 +154,18 @@ impl RtcConfig {
             "at least one, when media is configured",
         )?;
         check(!self.dtls_patience.is_zero(), "dtls_patience", "more than zero")?;
+        check(
+            self.min_dtls_version <= self.max_dtls_version,
+            "min_dtls_version",
+            "no newer than max_dtls_version",
+        )?;
+        let speaks_12 = self.min_dtls_version == dtls::Version::Dtls12;
+        let serves_12 = self.dtls_groups.iter().any(|group| *group != NamedGroup::X25519MlKem768);
+        check(
+            !self.dtls_groups.is_empty() && (serves_12 || !speaks_12),
+            "dtls_groups",
+            "at least one that each version knows",
+        )?;
         check(self.ice.validate().is_ok(), "ice", "see ice::Config::validate")?;
         check(
             self.ice_servers.len() <= gather::MAX_SERVERS && self.ice_servers.iter().all(IceServer::is_valid),

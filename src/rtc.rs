@@ -420,6 +420,10 @@ impl Rtc {
             Some(rng) => {
                 let config = dtls::Config {
                     patience: self.config.dtls_patience,
+                    min_version: self.config.min_dtls_version,
+                    max_version: self.config.max_dtls_version,
+                    groups: self.config.dtls_groups.clone(),
+                    key_shares: self.config.dtls_key_shares.clone(),
                     key_log: self.config.key_log,
                     srtp_profiles: self.config.srtp_profiles.clone(),
                     ..dtls::Config::new(self.config.crypto, self.identity.clone())
@@ -542,6 +546,12 @@ impl Rtc {
     /// Figures of the connection at this moment.
     pub fn stats(&self) -> RtcStats {
         RtcStats::of(&self.session)
+    }
+
+    /// What the DTLS handshake agreed on, once it is over: version, cipher suite, key exchange group, SRTP profile, and
+    /// the peer's certificate.
+    pub fn dtls_details(&self) -> Option<&dtls::Details> {
+        self.session.transport.dtls()?.details()
     }
 
     /// The next decrypted packet, when [`RtcConfig::tap_bytes`] asks for them.

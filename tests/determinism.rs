@@ -5,13 +5,25 @@ mod sim;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sansrtc::dtls::Version;
 use sansrtc::{ChannelConfig, Event, MessageKind, RtcConfig, crypto};
 use sim::{Call, Digest, Link, Loss, Matrix, Random};
 
 /// A whole life over a bad network: the digest of all datagrams, and of all events with their times.
 fn life(seed: u64) -> (Digest, Digest) {
+    life_of(seed, Version::Dtls12)
+}
+
+/// The same, with this version of DTLS.
+fn life_of(seed: u64, version: Version) -> (Digest, Digest) {
     // The pure-Rust back end draws all its randomness from the seed, the certificate's key included.
-    let config = RtcConfig { crypto: crypto::rust(), identity: None, ..RtcConfig::default() };
+    let config = RtcConfig {
+        crypto: crypto::rust(),
+        identity: None,
+        max_dtls_version: version,
+        min_dtls_version: version,
+        ..RtcConfig::default()
+    };
     let link = Link { loss: Loss::Independent(0.1), ..Matrix::HARSH.cell(seed) };
     let mut call = Call::connected(seed, &link, &config);
     let mut events = Digest::new();
@@ -44,6 +56,15 @@ fn the_same_seed_gives_the_same_bytes_at_the_same_times() {
     for seed in [1, 2, 3] {
         let (first, second) = (life(seed), life(seed));
         assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_with_dtls_1_3_and_its_post_quantum_share() {
+    for seed in [1, 2, 3] {
+        let (first, second) = (life_of(seed, Version::Dtls13), life_of(seed, Version::Dtls13));
+        assert_eq!(first, second, "seed {seed}");
+        assert_ne!(first.0, life_of(seed, Version::Dtls12).0, "it is another protocol");
     }
 }
 

@@ -74,7 +74,11 @@ fuzz_target!(|input: (bool, Vec<Step<'_>>)| {
     }
     let elapsed = (world.now - now).as_millis() as u64;
     // A check every 5 ms at the most, both ways, with its answer; and what commands and deliveries draw.
-    assert!(world.sent <= elapsed * 4 + 600 * (count + 4), "{} in {elapsed} ms and {count} steps", world.sent);
+    assert!(
+        world.sent <= elapsed * 4 + 600 * (count + 4),
+        "{} in {elapsed} ms and {count} steps",
+        world.sent
+    );
 });
 
 impl World {
@@ -96,7 +100,8 @@ impl World {
         let from = 1 - to;
         let credentials = self.agents[from].local_credentials().clone();
         let _ = self.agents[to].set_remote_credentials(self.now, credentials);
-        let candidates: Vec<Candidate> = self.agents[from].local_candidates().map(|(_, c)| c.clone()).collect();
+        let candidates: Vec<Candidate> =
+            self.agents[from].local_candidates().map(|(_, c)| c.clone()).collect();
         for candidate in candidates {
             let _ = self.agents[to].add_remote_candidate(self.now, &candidate);
         }
@@ -168,7 +173,12 @@ impl World {
                     self.sent += 1;
                     if self.air.len() < 1000 {
                         let packet = transmit.contents.to_vec();
-                        self.air.push_back((transmit.source, transmit.destination, transmit.protocol, packet));
+                        self.air.push_back((
+                            transmit.source,
+                            transmit.destination,
+                            transmit.protocol,
+                            packet,
+                        ));
                     }
                 }
                 while agent.poll_fact().is_some() {}

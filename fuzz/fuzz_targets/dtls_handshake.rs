@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use sansrtc::buffer::Pool;
 use sansrtc::crypto;
 use sansrtc::crypto::cert::Identity;
-use sansrtc::dtls::{Config, Connection};
+use sansrtc::dtls::{Config, Connection, Version};
 use sansrtc::rng::{Rng, Stream};
 use sansrtc::types::fingerprint::FingerprintHash;
 use sansrtc::types::setup::DtlsRole;
@@ -19,9 +19,13 @@ use sansrtc::types::setup::DtlsRole;
 const MAX_DATAGRAM: usize = 1200;
 
 fuzz_target!(|steps: &[u8]| {
-    let (config, start) = fixture();
+    // The first byte says which versions the ends speak.
+    let Some((versions, steps)) = steps.split_first() else { return };
+    let (configs, start) = fixture();
+    let config = &configs[usize::from(versions % 3)];
     let fingerprint = config.identity.fingerprint(FingerprintHash::Sha256);
     let mut ends = [DtlsRole::Client, DtlsRole::Server].map(|role| {
+        let config = if role == DtlsRole::Server { &configs[usize::from(versions / 3 % 3)] } else { config };
         let mut connection = Connection::new(config.clone(), role, Rng::new([role as u8; 32], Stream::Dtls));
         connection.set_remote_fingerprints(vec![fingerprint]);
         connection.start(*start, Some(Duration::from_millis(50)));
@@ -91,11 +95,20 @@ impl End {
 }
 
 /// One identity for both ends and all runs: the same input does the same thing every time.
-fn fixture() -> &'static (Arc<Config>, Instant) {
-    static FIXTURE: OnceLock<(Arc<Config>, Instant)> = OnceLock::new();
+fn fixture() -> &'static ([Arc<Config>; 3], Instant) {
+    static FIXTURE: OnceLock<([Arc<Config>; 3], Instant)> = OnceLock::new();
     FIXTURE.get_or_init(|| {
         let mut rng = Rng::new([7; 32], Stream::Certificate);
         let identity = Identity::generate(crypto::rust(), &mut rng).expect("a key is made from the seed");
-        (Arc::new(Config::new(crypto::rust(), Arc::new(identity))), Instant::now())
+        let identity = Arc::new(identity);
+        use Version::{Dtls12, Dtls13};
+        let configs =
+            [(Dtls13, Dtls13), (Dtls12, Dtls12), (Dtls12, Dtls13)].map(|(min_version, max_version)| {
+                // Small enough that updates of keys happen.
+                let key_update_after = 4;
+                let own = Config::new(crypto::rust(), identity.clone());
+                Arc::new(Config { min_version, max_version, key_update_after, ..own })
+            });
+        (configs, Instant::now())
     })
 }

@@ -3,8 +3,8 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use sansrtc::wire::deframer::{Deframer, Framing};
 use sansrtc::IncomingStream;
+use sansrtc::wire::deframer::{Deframer, Framing};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (cut, bytes) = input;

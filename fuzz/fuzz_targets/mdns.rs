@@ -11,7 +11,10 @@ use sansrtc::rng::{Rng, Stream};
 
 #[derive(Debug, Arbitrary)]
 enum Step<'a> {
-    Packet { from_5353: bool, bytes: &'a [u8] },
+    Packet {
+        from_5353: bool,
+        bytes: &'a [u8],
+    },
     /// What the machine itself sent last, with some bytes changed.
     Echo(Vec<(u8, u8)>),
     Resolve(&'a str),

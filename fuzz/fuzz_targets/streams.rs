@@ -99,7 +99,9 @@ impl Machines {
             Step::Feedback(bytes) => {
                 for packet in Compound::new(bytes).flatten() {
                     match packet {
-                        Packet::TransportWide(told) => drop(self.transport.handle_transport_wide(&told).count()),
+                        Packet::TransportWide(told) => {
+                            drop(self.transport.handle_transport_wide(&told).count())
+                        }
                         Packet::Congestion(told) => drop(self.transport.handle_congestion(&told).count()),
                         Packet::ReceiverReport(report) => report.blocks.iter().for_each(|block| {
                             self.reports.on_report_block(now, NtpTime(1 << 40), &block);

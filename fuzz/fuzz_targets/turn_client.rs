@@ -25,7 +25,12 @@ struct Run<'a> {
 enum Step<'a> {
     Raw(&'a [u8]),
     /// An answer to the last request.
-    Answer { refuse: Option<u16>, nonce: u8, lifetime: Option<u32>, attributes: Vec<(u16, &'a [u8])> },
+    Answer {
+        refuse: Option<u16>,
+        nonce: u8,
+        lifetime: Option<u32>,
+        attributes: Vec<(u16, &'a [u8])>,
+    },
     Opened,
     Closed,
     Time(u16),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arbitrary::Arbitrary;
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
+use sansrtc::Clock;
 use sansrtc::buffer::Pool;
 use sansrtc::packet::Protocol;
 use sansrtc::rng::{Rng, Stream};
@@ -15,15 +16,30 @@ use sansrtc::stun::attributes::types;
 use sansrtc::stun::credentials::LongTermKey;
 use sansrtc::stun::{Builder, Class, Message, Method, PasswordAlgorithm, TransactionId};
 use sansrtc::turn::server::{Config, FiveTuple, PeerPolicy, Server, Users};
-use sansrtc::Clock;
 
 #[derive(Debug, Arbitrary)]
 enum Step<'a> {
-    Raw { client: u8, bytes: &'a [u8] },
-    Bytes { client: u8, bytes: &'a [u8] },
+    Raw {
+        client: u8,
+        bytes: &'a [u8],
+    },
+    Bytes {
+        client: u8,
+        bytes: &'a [u8],
+    },
     /// A request signed with the right password and the last nonce.
-    Signed { client: u8, method: u8, lifetime: Option<u32>, peer: Option<(u8, u16)>, channel: Option<u16>, attributes: Vec<(u16, &'a [u8])> },
-    Relayed { port: u16, bytes: &'a [u8] },
+    Signed {
+        client: u8,
+        method: u8,
+        lifetime: Option<u32>,
+        peer: Option<(u8, u16)>,
+        channel: Option<u16>,
+        attributes: Vec<(u16, &'a [u8])>,
+    },
+    Relayed {
+        port: u16,
+        bytes: &'a [u8],
+    },
     StreamClosed(u8),
     Time(u32),
 }
@@ -68,7 +84,8 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
             Step::Signed { client, method, lifetime, peer, channel, attributes } => {
                 let mut bytes = BytesMut::new();
                 let method = METHODS[usize::from(method) % METHODS.len()];
-                let mut builder = Builder::new(&mut bytes, Class::Request, method, TransactionId([client; 12]));
+                let mut builder =
+                    Builder::new(&mut bytes, Class::Request, method, TransactionId([client; 12]));
                 builder.attribute(types::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
                 if let Some(lifetime) = lifetime {
                     builder.attribute(types::LIFETIME, &lifetime.to_be_bytes());
@@ -84,7 +101,10 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 for (kind, value) in attributes.iter().take(20) {
                     builder.attribute(*kind, value.get(..value.len().min(500)).unwrap_or_default());
                 }
-                builder.username(&[b"user"]).attribute(types::REALM, b"realm").attribute(types::NONCE, &nonce);
+                builder
+                    .username(&[b"user"])
+                    .attribute(types::REALM, b"realm")
+                    .attribute(types::NONCE, &nonce);
                 builder.integrity(&key.sha1);
                 builder.finish();
                 server.handle_packet(now, tuple(client, Protocol::Udp), bytes);

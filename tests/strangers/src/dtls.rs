@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, BytesMut};
 use sansrtc::buffer::Pool;
+use sansrtc::crypto::Backend;
 use sansrtc::crypto::cert::{self, Identity};
-use sansrtc::crypto::{self, Backend};
-use sansrtc::dtls::{Config, Connection, Fact, SrtpKeys};
+use sansrtc::dtls::{Config, Connection, Fact, SrtpKeys, Version};
 use sansrtc::packet::{Datagram, Transmit};
 use sansrtc::rng::{Rng, Stream};
 use sansrtc::types::fingerprint::FingerprintHash;
@@ -56,6 +56,14 @@ pub enum Role {
     Server,
 }
 
+/// Which versions of DTLS a peer speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    Only12,
+    Only13,
+    Both,
+}
+
 /// `dimpl`.
 pub struct Dimpl {
     inner: dimpl::Dtls,
@@ -68,11 +76,16 @@ pub struct Dimpl {
 }
 
 impl Dimpl {
-    pub fn new(now: Instant, role: Role, local: SocketAddr, remote: SocketAddr) -> Dimpl {
+    pub fn new(now: Instant, versions: Versions, role: Role, local: SocketAddr, remote: SocketAddr) -> Dimpl {
         let config = dimpl::Config::builder().mtu(1200).build().expect("a valid configuration");
         let identity = dimpl::certificate::generate_self_signed_certificate().expect("a certificate");
         let certificate = identity.certificate.clone();
-        let mut inner = dimpl::Dtls::new_12(Arc::new(config), identity, now);
+        let config = Arc::new(config);
+        let mut inner = match versions {
+            Versions::Only12 => dimpl::Dtls::new_12(config, identity, now),
+            Versions::Only13 => dimpl::Dtls::new_13(config, identity, now),
+            Versions::Both => dimpl::Dtls::new_auto(config, identity, now),
+        };
         inner.set_active(role == Role::Client);
         // Before its first packet it must know the time.
         let failed = inner.handle_timeout(now).err().map(|error| error.to_string());
@@ -170,6 +183,7 @@ impl Ours {
     pub fn new(
         seed: u64,
         backend: &'static dyn Backend,
+        versions: Versions,
         now: Instant,
         role: Role,
         from: SocketAddr,
@@ -180,6 +194,11 @@ impl Ours {
             Identity::generate(backend, &mut Rng::new(seed, Stream::Certificate)).expect("an identity");
         let identity = Arc::new(identity);
         let mut config = Config::new(backend, identity.clone());
+        (config.min_version, config.max_version) = match versions {
+            Versions::Only12 => (Version::Dtls12, Version::Dtls12),
+            Versions::Only13 => (Version::Dtls13, Version::Dtls13),
+            Versions::Both => (Version::Dtls12, Version::Dtls13),
+        };
         config.srtp_profiles = vec![SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmHmacSha1_80];
         let dtls_role = match role {
             Role::Client => DtlsRole::Client,
@@ -197,14 +216,6 @@ impl Ours {
             events: VecDeque::new(),
             sealed: VecDeque::new(),
         }
-    }
-
-    pub fn ring(seed: u64, now: Instant, role: Role, local: SocketAddr, remote: SocketAddr) -> Ours {
-        Ours::new(seed, crypto::ring(), now, role, local, remote)
-    }
-
-    pub fn rust(seed: u64, now: Instant, role: Role, local: SocketAddr, remote: SocketAddr) -> Ours {
-        Ours::new(seed, crypto::rust(), now, role, local, remote)
     }
 
     /// The keys in the order of RFC 5764 §4.2: both keys, then both salts, the client's first.

@@ -3,23 +3,32 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use sansrtc::crypto;
 use strangers::addresses;
-use strangers::dtls::{Dimpl, DtlsPeer, Event, Ours, Role};
+use strangers::dtls::{Dimpl, DtlsPeer, Event, Ours, Role, Versions};
 use strangers::sim::{HostId, Link, Loss, Sim, base, for_each_seed};
 
 type Boxed = Box<dyn DtlsPeer>;
 type Make = fn(u64, Instant, Role, SocketAddr, SocketAddr) -> Boxed;
 
-fn dimpl(_: u64, now: Instant, role: Role, local: SocketAddr, remote: SocketAddr) -> Boxed {
-    Box::new(Dimpl::new(now, role, local, remote))
+macro_rules! makers {
+    ($($name:ident: $make:expr;)*) => {$(
+        fn $name(seed: u64, now: Instant, role: Role, local: SocketAddr, remote: SocketAddr) -> Boxed {
+            let make: fn(u64, Instant, Role, SocketAddr, SocketAddr) -> Boxed = $make;
+            make(seed, now, role, local, remote)
+        }
+    )*};
 }
 
-fn ours(seed: u64, now: Instant, role: Role, local: SocketAddr, remote: SocketAddr) -> Boxed {
-    Box::new(Ours::ring(seed, now, role, local, remote))
-}
-
-fn ours_in_rust(seed: u64, now: Instant, role: Role, local: SocketAddr, remote: SocketAddr) -> Boxed {
-    Box::new(Ours::rust(seed, now, role, local, remote))
+makers! {
+    dimpl: |_, now, role, a, b| Box::new(Dimpl::new(now, Versions::Only12, role, a, b));
+    dimpl_13: |_, now, role, a, b| Box::new(Dimpl::new(now, Versions::Only13, role, a, b));
+    dimpl_both: |_, now, role, a, b| Box::new(Dimpl::new(now, Versions::Both, role, a, b));
+    ours: |seed, now, role, a, b| Box::new(Ours::new(seed, crypto::ring(), Versions::Only12, now, role, a, b));
+    ours_13: |seed, now, role, a, b| Box::new(Ours::new(seed, crypto::ring(), Versions::Only13, now, role, a, b));
+    ours_both: |seed, now, role, a, b| Box::new(Ours::new(seed, crypto::ring(), Versions::Both, now, role, a, b));
+    ours_in_rust: |seed, now, role, a, b| Box::new(Ours::new(seed, crypto::rust(), Versions::Only12, now, role, a, b));
+    ours_in_rust_13: |seed, now, role, a, b| Box::new(Ours::new(seed, crypto::rust(), Versions::Only13, now, role, a, b));
 }
 
 fn link(loss: f64) -> Link {
@@ -116,4 +125,14 @@ pairs! {
     ours_in_rust_calls_dimpl: ours_in_rust => dimpl;
     dimpl_calls_ours_in_rust: dimpl => ours_in_rust;
     ours_calls_ours: ours => ours;
+    ours_calls_dimpl_in_13: ours_13 => dimpl_13;
+    dimpl_calls_ours_in_13: dimpl_13 => ours_13;
+    ours_in_rust_calls_dimpl_in_13: ours_in_rust_13 => dimpl_13;
+    dimpl_calls_ours_in_rust_in_13: dimpl_13 => ours_in_rust_13;
+    ours_of_both_calls_dimpl: ours_both => dimpl;
+    dimpl_calls_ours_of_both: dimpl => ours_both;
+    ours_of_both_calls_dimpl_of_both: ours_both => dimpl_both;
+    dimpl_of_both_calls_ours_of_both: dimpl_both => ours_both;
+    ours_calls_dimpl_of_both: ours => dimpl_both;
+    dimpl_of_both_calls_ours: dimpl_both => ours;
 }
