@@ -20,6 +20,9 @@ use sansrtc::{
 /// Messages that pass each way in a [`call`].
 const MESSAGES: usize = 50;
 
+/// How long a call goes on behind the last one.
+const SETTLING: Duration = Duration::from_secs(4);
+
 /// One side of a call.
 #[derive(Clone)]
 pub struct Side {
@@ -87,6 +90,9 @@ pub fn call(role: Role, side: &Side, line: &Line) -> PathInfo {
                 phone.say(&text);
                 phone.until("the echo", |phone| phone.heard.last() == Some(&text));
             }
+            // A better path may come up behind a quick one.
+            let settled = Instant::now() + SETTLING;
+            phone.until("a rest", |_| Instant::now() >= settled);
             line.0.send("done".to_owned()).expect("the other side listens");
         }
         Role::Callee => {
