@@ -199,11 +199,10 @@ impl Agent {
                 && local.candidate.protocol() == protocol
         };
         // RFC 6544 §5: simultaneous-open candidates are left alone.
-        let usable = match (protocol, candidate.tcp_type()) {
-            (Protocol::Udp, _) => true,
-            (Protocol::Tcp, Some(TcpType::Active | TcpType::Passive)) => true,
-            _ => false,
-        };
+        let usable = matches!(
+            (protocol, candidate.tcp_type()),
+            (Protocol::Udp, _) | (Protocol::Tcp, Some(TcpType::Active | TcpType::Passive))
+        );
         match () {
             () if self.closed => return Err(LocalCandidateError::Closed),
             () if candidate.component() != 1 => return Err(LocalCandidateError::Component),
