@@ -44,8 +44,9 @@ pub use session::gather::{
     IceTransportPolicy, IncomingStream, MdnsConfig, NatMapping, ParseUrlError, ServerKind, ServerUrl,
 };
 pub use session::media::{
-    DroppedMedia, FrameToSend, LostFrame, MediaFrame, OutgoingPacket, PacketOrigin, ReceiverId, ReceiverInfo,
-    RtpPacket, SendMediaError, TransceiverConfig, TransceiverError, TransceiverInfo,
+    DroppedMedia, FrameToSend, LostFrame, MediaFrame, MediaProtection, OutgoingPacket, PacketOrigin,
+    ReceiverId, ReceiverInfo, RtpPacket, SendMediaError, TransceiverConfig, TransceiverError,
+    TransceiverInfo,
 };
 pub use session::negotiate::{
     Applied, Incoming, MediaConfig, MediaLevel, NegotiationError, RemoteCandidate, SignalingState,

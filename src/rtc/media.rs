@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::Rtc;
 use crate::rng::{Rng, Stream};
 use crate::session::media::{
-    FrameToSend, Media, MediaLimits, OutgoingPacket, ReceiverInfo, RtpPacket, SendMediaError,
-    TransceiverConfig, TransceiverError, TransceiverInfo,
+    FrameToSend, Media, MediaLimits, MediaProtection, OutgoingPacket, ReceiverInfo, RtpPacket,
+    SendMediaError, TransceiverConfig, TransceiverError, TransceiverInfo,
 };
 use crate::session::negotiate::{AgreedMedia, MediaLevel, SignalingState, TransceiverId, UnknownTransceiver};
 use crate::sfu::Rewrite;
@@ -183,6 +183,22 @@ impl Rtc {
         if let Some((now, media, _)) = self.session.media_parts() {
             media.request_key_frame(now, transceiver.index(), rid);
         }
+    }
+
+    /// How much redundancy is sent along with the streams of a transceiver, or with that called `rid`: as far as
+    /// RED, FlexFEC or ULPFEC was agreed upon ([`MediaConfig::with_video_fec`](crate::MediaConfig::with_video_fec)).
+    /// By default none.
+    ///
+    /// # Errors
+    /// There is no such transceiver or stream.
+    pub fn set_protection(
+        &mut self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+        protection: MediaProtection,
+    ) -> Result<(), SendMediaError> {
+        let (_, media, _) = self.session.media_parts().ok_or(SendMediaError::NotConnected)?;
+        media.set_protection(transceiver, rid, protection)
     }
 
     /// Holds what is sent below `bitrate` bits per second in all, whatever the peer allows; `None` lifts the limit.

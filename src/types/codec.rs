@@ -123,6 +123,16 @@ pub struct Feedback {
 }
 
 impl Feedback {
+    /// None at all.
+    pub const NONE: Feedback = Feedback {
+        nack: false,
+        pli: false,
+        fir: false,
+        tmmbr: false,
+        transport_cc: false,
+        ccfb: false,
+        remb: false,
+    };
     /// What video is usually offered with.
     pub const VIDEO: Feedback = Feedback {
         nack: true,

@@ -85,6 +85,8 @@ pub(super) struct Control {
     /// What was sent, for those who will estimate what the path can carry.
     pub(super) sent: Transport,
     pub(super) resend: Resend,
+    /// Where parity is put together.
+    pub(super) scratch: BytesMut,
     pub(super) pacer: Pacer,
     /// Bits per second that the application allows.
     pub(super) ceiling: Option<u64>,
@@ -110,6 +112,7 @@ impl Control {
             congestion: Congestion::new(),
             sent: Transport::new(),
             resend: Resend::default(),
+            scratch: BytesMut::new(),
             pacer: Pacer::new(),
             ceiling: None,
             remb: None,

@@ -49,6 +49,9 @@ impl Media {
         // Elements may need heads of two bytes instead of one, for at least one byte of data each.
         let most = header.len() + block / 2 + dependency + FILLED_IN + payload.len();
         let place = self.sending(transceiver, rid, payload_type)?;
+        if self.is_overtaken(place, rewrite.sequence) {
+            return Err(SendMediaError::Overtaken);
+        }
         if !self.queue.has_room(1, most, self.limits.send_buffer) {
             return Err(SendMediaError::WouldBlock);
         }
@@ -75,7 +78,7 @@ impl Media {
         rewrite.numbers.apply(out.get_mut(start..).unwrap_or_default());
         let bytes = self.close(out, count);
         let sent = OutgoingPacket::new(payload_type, rewrite.sequence, rewrite.timestamp, &[]);
-        self.enqueue(now, place, &sent, payload.len(), bytes, written);
+        self.enqueue(now, pool, place, &sent, payload.len(), bytes, written);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use crate::rtp::ext::{Ids, Kind};
 use crate::session::negotiate::{AgreedMedia, Format};
 use crate::types::ids::{Pt, Rid, Ssrc};
 
+use super::protection::ProtectionFormats;
 use super::sender::SendStream;
 
 /// What a payload type stands for in one section.
@@ -29,6 +30,8 @@ pub(super) struct Line {
     /// Which ids mean what in this section.
     pub(super) ids: Arc<Ids>,
     pub(super) send: SendIds,
+    /// The payload types of redundancy.
+    pub(super) formats: ProtectionFormats,
     pub(super) streams: Vec<SendStream>,
 }
 
@@ -42,6 +45,12 @@ pub(super) struct SendIds {
 }
 
 impl SendIds {
+    /// Writes places for the time of sending and the transport-wide number.
+    pub(super) fn push_stamped(&self, w: &mut ElementsWriter<'_>) {
+        self.abs_send_time.into_iter().for_each(|id| _ = w.push(id, &[0; 3]));
+        self.transport_sequence.into_iter().for_each(|id| _ = w.push(id, &[0; 2]));
+    }
+
     fn of(ids: &Ids) -> Self {
         SendIds {
             mid: ids.id(Kind::Mid),
@@ -74,7 +83,9 @@ impl Line {
         }
         // A payload type is below 128.
         let sent = agreed.formats.iter().fold(0, |sent, format| sent | 1u128 << format.send.value());
-        Line { send: SendIds::of(&ids), ids: Arc::new(ids), agreed, received, sent, streams: Vec::new() }
+        let formats = ProtectionFormats::of(&agreed.formats, |kind| ids.id(kind));
+        let send = SendIds::of(&ids);
+        Line { formats, send, ids: Arc::new(ids), agreed, received, sent, streams: Vec::new() }
     }
 
     /// What a payload type of a packet that arrived stands for.
@@ -103,13 +114,8 @@ impl Line {
 
     /// Writes the elements that the transport fills in, those first whose data is known only when a packet leaves.
     pub(super) fn write_filled_in(&self, stream: usize, w: &mut ElementsWriter<'_>) {
-        let SendIds { mid, rid, abs_send_time, transport_sequence } = self.send;
-        if let Some(id) = abs_send_time {
-            w.push(id, &[0; 3]);
-        }
-        if let Some(id) = transport_sequence {
-            w.push(id, &[0; 2]);
-        }
+        let SendIds { mid, rid, .. } = self.send;
+        self.send.push_stamped(w);
         // Until the peer has reported on a stream, it may not know where the stream belongs (RFC 9143 §9.1).
         let Some(stream) = self.streams.get(stream).filter(|stream| !stream.is_known) else { return };
         if let (Some(id), Some(mid)) = (mid, &self.agreed.mid) {

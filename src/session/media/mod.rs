@@ -22,6 +22,7 @@ mod forward;
 mod frames;
 mod line;
 mod packet;
+mod protection;
 mod queue;
 mod receive;
 mod receiver;
@@ -51,6 +52,7 @@ use crate::types::ids::Ssrc;
 
 pub use frames::{FrameToSend, LostFrame, MediaFrame};
 pub use packet::{OutgoingPacket, PacketOrigin, ReceiverId, RtpPacket, SendMediaError};
+pub use protection::MediaProtection;
 pub use transceiver::{ReceiverInfo, TransceiverConfig, TransceiverError, TransceiverInfo};
 
 use control::{Control, Uses};
@@ -281,7 +283,8 @@ impl Media {
             }
             for stream in &line.streams {
                 self.own.insert(stream.ssrc, at.into());
-                stream.rtx.iter().for_each(|rtx| self.own.insert(*rtx, at.into()));
+                let others = [stream.rtx, stream.protection.fec];
+                others.into_iter().flatten().for_each(|ssrc| self.own.insert(ssrc, at.into()));
             }
         }
     }

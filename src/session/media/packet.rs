@@ -199,6 +199,9 @@ pub enum SendMediaError {
     /// The packet does not fit into a datagram, or the frame into packets.
     #[error("too large")]
     TooLarge,
+    /// Parity was sent under this number meanwhile: with ULPFEC, packets must come in order.
+    #[error("the sequence number lies before parity that was sent")]
+    Overtaken,
     /// Too much waits to be sent already.
     #[error("the queue is full")]
     WouldBlock,

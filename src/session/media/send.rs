@@ -43,13 +43,17 @@ impl Media {
         rid: Option<Rid>,
         packet: &OutgoingPacket<'_>,
     ) -> Result<(), SendMediaError> {
-        let room = self.packet_room();
+        let max = self.packet_room();
         let len = FIXED_LEN + 4 * packet.csrcs.len().min(15) + packet.payload.len();
         let extensions: usize = packet.extensions.iter().map(|(_, data)| data.len() + 2).sum();
-        if len > room {
+        if len > max {
             return Err(SendMediaError::TooLarge);
         }
         let place = self.sending(transceiver, rid, packet.payload_type)?;
+        if self.is_overtaken(place, packet.sequence) {
+            return Err(SendMediaError::Overtaken);
+        }
+        let room = max.saturating_sub(self.parity_overhead(place));
         if !self.queue.has_room(1, len + extensions + FILLED_IN, self.limits.send_buffer) {
             return Err(SendMediaError::WouldBlock);
         }
@@ -63,7 +67,7 @@ impl Media {
             return Err(SendMediaError::TooLarge);
         }
         let bytes = self.close(out, packet.csrcs.len());
-        self.enqueue(now, place, packet, packet.payload.len(), bytes, written);
+        self.enqueue(now, pool, place, packet, packet.payload.len(), bytes, written);
         Ok(())
     }
 
@@ -106,16 +110,19 @@ impl Media {
         bytes
     }
 
-    /// Puts a written packet into the queue.
+    /// Puts a written packet into the queue, with what protects it.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn enqueue(
         &mut self,
         now: Instant,
-        (at, stream): (usize, usize),
+        pool: &mut Pool,
+        place: (usize, usize),
         packet: &OutgoingPacket<'_>,
         payload_len: usize,
         bytes: BytesMut,
         written: Written,
     ) {
+        let (at, stream) = place;
         let Some(line) = self.lines.get_mut(at).and_then(Option::as_deref_mut) else { return };
         let Some(format) = line.agreed.formats.iter().find(|format| format.send == packet.payload_type)
         else {
@@ -130,14 +137,21 @@ impl Media {
         stream.next_sequence = stream.next_sequence.max(packet.sequence + 1);
         stream.reports.set_clock_rate(format.clock_rate);
         stream.reports.on_sent(now, Serial32(packet.timestamp), payload_len);
-        let history = match (format.feedback.nack, format.rtx.is_some() && stream.repair.is_some()) {
+        let nack = format.feedback.nack;
+        let (bytes, sequence, payload_type) = self.protect(pool, place, packet, payload_len, bytes);
+        let Some(line) = self.lines.get_mut(at).and_then(Option::as_deref_mut) else { return };
+        let Some(stream) = line.streams.get(place.1) else { return };
+        // RFC 4588 §8.6: retransmission is bound to the payload type that is on the wire.
+        let rtx = line.format_sent(payload_type).is_some_and(|format| format.rtx.is_some());
+        let history = match (nack, rtx && stream.repair.is_some()) {
             (false, _) => Keep::Nothing,
             (true, true) => Keep::Clear,
             (true, false) => Keep::Sealed,
         };
-        let kept = Kept { ssrc: stream.ssrc, sequence: packet.sequence, history };
+        let kept = Kept { ssrc: stream.ssrc, sequence, history };
         let Written { abs_send_time, transport_sequence } = written;
         self.queue.push(Outgoing { bytes, abs_send_time, transport_sequence, kept });
+        self.push_parity(pool, place.0, place.1, packet.timestamp);
         self.control.pacer.set_queued(self.queue.bytes());
     }
 
@@ -260,8 +274,8 @@ impl Media {
 
 /// Where in a written packet the places are that are filled in when it leaves.
 pub(super) struct Written {
-    abs_send_time: Option<u16>,
-    transport_sequence: Option<u16>,
+    pub(super) abs_send_time: Option<u16>,
+    pub(super) transport_sequence: Option<u16>,
 }
 
 impl Written {

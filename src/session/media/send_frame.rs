@@ -27,7 +27,11 @@ impl Media {
         let place = self.sending(transceiver, rid, frame.payload_type)?;
         let extensions: usize = frame.extensions.iter().map(|(_, data)| data.len() + 2).sum();
         let head = FIXED_LEN + FILLED_IN + extensions;
-        let room = self.packet_room().checked_sub(head).ok_or(SendMediaError::TooLarge)?;
+        let room = self
+            .packet_room()
+            .saturating_sub(self.parity_overhead(place))
+            .checked_sub(head)
+            .ok_or(SendMediaError::TooLarge)?;
         // A format may add some bytes to each payload, and ends some early.
         let packets = 2 + 2 * frame.data.len() / room.max(1);
         if !self.queue.has_room(packets, frame.data.len() + packets * head, self.limits.send_buffer) {
@@ -79,7 +83,7 @@ impl Media {
             Rewrite { marker: Some(is_last && is_video), ..Rewrite::default() }.apply(out);
             let len = out.len() - head;
             let bytes = self.close(out, 0);
-            self.enqueue(now, place, &packet, len, bytes, written);
+            self.enqueue(now, pool, place, &packet, len, bytes, written);
         }
     }
 }

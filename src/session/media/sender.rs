@@ -1,5 +1,6 @@
 //! One RTP stream that is sent.
 
+use super::protection::Protection;
 use crate::payload;
 use crate::rtp::extended::ExtendedSequence;
 use crate::rtp::stream::key_frames::{DEFAULT_INTERVAL, KeyFrameRequests, Repeat};
@@ -28,13 +29,17 @@ pub(super) struct SendStream {
     pub(super) packetizer: Option<(Codec, payload::Packetizer)>,
     /// The number of the next packet that is made here.
     pub(super) next_sequence: u64,
+    /// The highest number that was sent.
+    pub(super) highest: Option<u64>,
+    /// Redundancy that is sent along.
+    pub(super) protection: Protection,
     /// Bits per second that the peer allows this stream (RFC 5104 §4.2.1).
     pub(super) bitrate_limit: Option<u64>,
 }
 
 impl SendStream {
     pub(super) fn new(encoding: &Encoding) -> Self {
-        let Encoding { rid, ssrc, rtx } = *encoding;
+        let Encoding { rid, ssrc, rtx, fec } = *encoding;
         // RFC 4588 §4: numbers start anywhere; a source is as random as they need to be. Below 2^15, so that a
         // receiver that misses the first ones counts the turns right (RFC 3711 §3.3.1).
         let first = |ssrc: Ssrc| ExtendedSequence::CYCLE + u64::from(ssrc.0 & 0x7fff);
@@ -49,8 +54,18 @@ impl SendStream {
             key_frames: KeyFrameRequests::new(DEFAULT_INTERVAL, Repeat::Never),
             packetizer: None,
             next_sequence: first(ssrc),
+            highest: None,
+            protection: Protection::new(fec),
             bitrate_limit: None,
         }
+    }
+
+    /// A packet of parity takes the number behind the last packet: the source and that number.
+    pub(super) fn insert(&mut self) -> (Ssrc, u64) {
+        let highest = self.highest.unwrap_or(0);
+        self.protection.on_inserted(highest);
+        self.highest = Some(highest + 1);
+        (self.ssrc, highest + 1)
     }
 
     /// A packet is sent: with the start of a key frame nobody waits for one any more.

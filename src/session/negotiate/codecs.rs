@@ -41,6 +41,23 @@ impl Capability {
         Capability { codec, clock_rate, channels, parameters, feedback: Feedback::AUDIO, rtx: false }
     }
 
+    /// Redundancy for video: what ULPFEC travels in (RFC 2198, RFC 5109 §14.1).
+    pub fn red_video() -> Self {
+        let feedback = Feedback { transport_cc: true, ..Feedback::NONE };
+        Capability { feedback, ..Capability::video(Codec::Red, "") }
+    }
+
+    /// Parity for video within its own stream (RFC 5109).
+    pub fn ulpfec() -> Self {
+        Capability { feedback: Feedback::NONE, rtx: false, ..Capability::video(Codec::Ulpfec, "") }
+    }
+
+    /// Parity for video in a stream of its own, as browsers speak it. Ten seconds is what they offer.
+    pub fn flexfec() -> Self {
+        let feedback = Feedback { transport_cc: true, ..Feedback::NONE };
+        Capability { feedback, rtx: false, ..Capability::video(Codec::Flexfec, "repair-window=10000000") }
+    }
+
     fn shape(&self) -> Shape<'_> {
         let Capability { codec, clock_rate, channels, .. } = *self;
         Shape { codec, clock_rate, channels, parameters: Parameters(&self.parameters) }
@@ -225,6 +242,9 @@ fn without_orphans(mut formats: Vec<Format>) -> Vec<Format> {
         }
         _ => true,
     });
+    // RFC 5109 §14.1: ULPFEC stands in RED.
+    let has_red = formats.iter().any(|format| format.codec == Codec::Red && format.clock_rate == 90_000);
+    formats.retain(|format| format.codec != Codec::Ulpfec || has_red);
     let is_sound_or_picture = |format: &Format| {
         format.codec.is_media() && !matches!(format.codec, Codec::ComfortNoise | Codec::TelephoneEvent)
     };

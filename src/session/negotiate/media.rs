@@ -114,6 +114,15 @@ impl MediaConfig {
         self.audio.is_empty() && self.video.is_empty()
     }
 
+    /// Adds forward error correction for video: RED with ULPFEC (RFC 2198, RFC 5109), and FlexFEC. A browser that
+    /// agrees may wrap all of its video in RED. What is sent is protected once
+    /// [`Rtc::set_protection`](crate::Rtc::set_protection) says so.
+    #[must_use]
+    pub fn with_video_fec(mut self) -> Self {
+        self.video.extend([Capability::red_video(), Capability::ulpfec(), Capability::flexfec()]);
+        self
+    }
+
     pub(super) fn printable(mut self) -> Self {
         for capabilities in [&mut self.audio, &mut self.video] {
             capabilities.retain(|capability| {
@@ -174,6 +183,8 @@ pub struct Encoding {
     pub ssrc: Ssrc,
     /// The source of its retransmissions.
     pub rtx: Option<Ssrc>,
+    /// The source of its parity, where FlexFEC is agreed upon.
+    pub fec: Option<Ssrc>,
 }
 
 /// A word that may stand in a description: 1 to 64 printable characters.
@@ -342,6 +353,7 @@ struct Text {
     parameters: Vec<(Pt, String)>,
     msid: String,
     group: Option<String>,
+    parity_group: Option<String>,
     send: String,
     receive: String,
 }
@@ -503,12 +515,15 @@ impl LocalMedia {
         }
         let names = |rids: &[Rid]| rids.iter().map(Rid::as_str).collect::<Vec<_>>().join(";");
         let has_rtx = self.formats.iter().any(|format| format.rtx.is_some());
+        let has_flexfec = self.formats.iter().any(|format| format.codec == Codec::Flexfec);
+        let parity = self.sender.encodings.first().filter(|_| has_flexfec);
         let first = self.sender.encodings.first().filter(|_| has_rtx);
         self.text = Text {
             formats: pts.join(" "),
             parameters,
             msid: format!("{} {}", self.sender.stream.0, self.sender.track.0),
             group: first.and_then(|e| Some(format!("{} {}", e.ssrc.0, e.rtx?.0))),
+            parity_group: parity.and_then(|e| Some(format!("{} {}", e.ssrc.0, e.fec?.0))),
             send: names(&self.send_rids),
             receive: names(&self.receive_rids),
         };
@@ -569,10 +584,13 @@ impl LocalMedia {
             return;
         }
         rtp.ssrc_groups = self.text.group.iter().map(|group| SsrcGroup::new("FID", group)).collect();
-        let has_rtx = self.text.group.is_some();
+        // RFC 5956 §4.3: which source repairs which.
+        let parity = self.text.parity_group.iter();
+        rtp.ssrc_groups.extend(parity.map(|group| SsrcGroup::new("FEC-FR", group)));
+        let (has_rtx, has_parity) = (self.text.group.is_some(), self.text.parity_group.is_some());
         let first = self.sender.encodings.first();
-        let sources =
-            first.map(|e| [Some(e.ssrc), e.rtx.filter(|_| has_rtx)]).into_iter().flatten().flatten();
+        let others = |e: &Encoding| [e.rtx.filter(|_| has_rtx), e.fec.filter(|_| has_parity)];
+        let sources = first.into_iter().flat_map(|e| [Some(e.ssrc)].into_iter().chain(others(e))).flatten();
         for ssrc in sources {
             let line = |name, value| SsrcLine { ssrc, attribute: Attribute { name, value: Some(value) } };
             rtp.ssrcs.push(line("cname", &self.sender.cname.0));

@@ -27,13 +27,14 @@ impl Sources {
         mixed ^ (mixed >> 31)
     }
 
-    /// A stream for each of `rids`, or a single one, each with a source for its retransmissions.
+    /// A stream for each of `rids`, or a single one, each with sources for its retransmissions and its parity.
     pub(super) fn sender(&mut self, rids: &[Rid]) -> Sender {
         let label = |number: u64| Label::new(&format!("{number:016x}")).unwrap_or_default();
         let (cname, track) = (label(self.cname), label(self.next()));
         let mut encoding = |rid| {
             let (ssrc, rtx) = self.pair();
-            Encoding { rid, ssrc, rtx: Some(rtx) }
+            let (fec, _) = self.pair();
+            Encoding { rid, ssrc, rtx: Some(rtx), fec: Some(fec) }
         };
         let encodings = match rids {
             [] => vec![encoding(None)],

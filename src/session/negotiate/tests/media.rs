@@ -12,6 +12,7 @@ fn with_media(seed: u8) -> End {
 
 fn sender(seed: u32, rids: &[&str]) -> Sender {
     let encoding = |(n, rid): (u32, Option<&str>)| Encoding {
+        fec: None,
         rid: rid.and_then(Rid::new),
         ssrc: Ssrc(seed + 2 * n),
         rtx: Some(Ssrc(seed + 2 * n + 1)),
