@@ -96,6 +96,17 @@ impl App for Rooms {
                     track.forward(net, &packet);
                 }
             }
+            Event::State(ConnectionState::Connected) => self.start_tracks(net, key),
+            Event::BitrateLimit { stream: None, bitrate } => {
+                if let Some(budget) = self.budgets.get_mut(&key) {
+                    budget.limit = Some(bitrate);
+                }
+            }
+            Event::SenderReport { receiver, unix_time, timestamp } => {
+                for (_, track) in self.tracks.iter_mut().filter(|((from, _), _)| *from == key) {
+                    track.handle_report(receiver, unix_time, timestamp);
+                }
+            }
             Event::KeyFrameRequested { transceiver, .. } => {
                 self.on_key_frame_requested(net, key, transceiver)
             }

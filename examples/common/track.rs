@@ -170,13 +170,12 @@ impl Track {
 
     /// Takes the times of a sender report, if it is about one of these streams: with them, time stamps stay true
     /// when a viewer changes to another encoding.
-    pub(crate) fn handle_report(&mut self, stream: ReceiverId, unix_time: Duration, timestamp: u64) -> bool {
+    pub(crate) fn handle_report(&mut self, stream: ReceiverId, unix_time: Duration, timestamp: u64) {
         let at = self.encodings.iter().position(|encoding| encoding.stream == Some(stream));
         if let Some(encoding) = at.and_then(|at| u8::try_from(at).ok()) {
             // The lower half is what was on the wire.
             self.source.handle_report(encoding, NtpTime::from_unix(unix_time), timestamp as u32);
         }
-        at.is_some()
     }
 
     // --- Layers ------------------------------------------------------------------------------------
