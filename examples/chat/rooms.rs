@@ -348,11 +348,12 @@ impl Rooms {
 
     /// Sends a member what it has agreed to, once it is connected.
     fn start_tracks(&mut self, net: &mut Net, key: Key) {
-        let is_connected = net.endpoint.get(key).is_some_and(|rtc| rtc.state() == ConnectionState::Connected);
-        let sees = self.members.get(&key).map(|member| &member.sees).filter(|_| is_connected);
+        let Some(rtc) = net.endpoint.get(key) else { return };
+        let sees = self.members.get(&key).map(|member| &member.sees);
+        let sees = sees.filter(|_| rtc.state() == ConnectionState::Connected);
         for seen in sees.into_iter().flatten().filter(|seen| seen.is_agreed) {
             if let Some(track) = self.tracks.get_mut(&(seen.from, seen.source)) {
-                track.set_ready(key);
+                track.set_ready(rtc, key);
             }
         }
     }

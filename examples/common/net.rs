@@ -395,9 +395,6 @@ fn config(sockets: &[Udp]) -> io::Result<RtcConfig> {
     let mut config = RtcConfig::default();
     let mut rng = Rng::new(rand::random(), Stream::Certificate);
     config.identity = Some(Arc::new(Identity::generate(config.crypto, &mut rng).map_err(io::Error::other)?));
-    // What fits into every IPv6 packet (RFC 8200 §5): the packets of browsers, which have up to 1,200 bytes before
-    // they are encrypted, can be forwarded.
-    config.datagram_size = 1232;
     config.max_segments =
         sockets.iter().map(Udp::max_segments).min().unwrap_or(1).min(65_507 / config.datagram_size);
     Ok(config)

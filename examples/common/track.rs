@@ -8,12 +8,9 @@
 use std::time::{Duration, Instant};
 
 use sansrtc::payload::Codec;
-use sansrtc::rtp::ext::Kind;
 use sansrtc::rtp::ntp::NtpTime;
-use sansrtc::sfu::{self, Arrived, Layer, Offer, Rates, Rewrite, Start, Verdict, Viewer};
-use sansrtc::{
-    Key, OutgoingPacket, ReceiverId, Rid, RtcMut, RtpPacket, SendMediaError, TransceiverId, TransceiverInfo,
-};
+use sansrtc::sfu::{self, Arrived, Layer, Offer, Rates, Start, Verdict, Viewer};
+use sansrtc::{Key, OutgoingPacket, Pt, ReceiverId, Rid, Rtc, RtpPacket, TransceiverId, TransceiverInfo};
 
 use super::net::Net;
 
@@ -49,8 +46,8 @@ struct Watcher {
     key: Key,
     /// Where it goes; `None` when there was no way to show it.
     transceiver: Option<TransceiverId>,
-    /// There is a way to it.
-    is_ready: bool,
+    /// What the track's format is called on the way to it, once there is one.
+    payload_type: Option<Pt>,
     /// Of the picture, in pixels.
     height: u32,
     viewer: Viewer,
@@ -96,14 +93,18 @@ impl Track {
             frame: rand::random(),
         };
         let viewer = Viewer::new(self.clock_rate, start);
-        self.viewers.push(Watcher { key, transceiver, is_ready: false, height: HEIGHTS[0], viewer });
+        self.viewers.push(Watcher { key, transceiver, payload_type: None, height: HEIGHTS[0], viewer });
     }
 
-    /// A viewer is connected and has agreed to the track: it is sent from now on.
-    pub(crate) fn set_ready(&mut self, key: Key) {
-        let watcher = self.viewers.iter_mut().find(|watcher| watcher.key == key && !watcher.is_ready);
-        if let Some(watcher) = watcher {
-            watcher.is_ready = true;
+    /// A viewer is connected and has agreed to the track: it is sent from now on, if it speaks the codec.
+    pub(crate) fn set_ready(&mut self, rtc: &Rtc, key: Key) {
+        let is_waiting = |watcher: &&mut Watcher| watcher.key == key && watcher.payload_type.is_none();
+        let Some(watcher) = self.viewers.iter_mut().find(is_waiting) else { return };
+        let info = watcher.transceiver.and_then(|transceiver| rtc.transceiver(transceiver));
+        let formats = info.map(|info| info.formats).unwrap_or_default();
+        let format = formats.iter().find(|format| format.codec.name() == self.source.codec().name());
+        watcher.payload_type = format.map(|format| format.send);
+        if watcher.payload_type.is_some() {
             // Until the page has said how large the picture is.
             watcher.viewer.set_wanted(Some(Layer::all_of(0)));
         }
@@ -150,16 +151,17 @@ impl Track {
             Err(error) => return tracing::debug!(%error, "a packet is not forwarded"),
         };
         self.rates.record(packet.received, incoming.layer(), packet.bytes().len());
-        for Watcher { key, transceiver, viewer, .. } in &mut self.viewers {
-            let (Some(transceiver), Some(mut rtc)) = (*transceiver, net.connection(*key)) else {
-                continue;
-            };
+        for Watcher { key, transceiver, payload_type, viewer, .. } in &mut self.viewers {
+            let (Some(transceiver), Some(payload_type)) = (*transceiver, *payload_type) else { continue };
+            let Some(mut rtc) = net.connection(*key) else { continue };
             let result = match viewer.handle_packet(&incoming) {
                 Verdict::Drop => Ok(()),
-                Verdict::Forward(rewrite) => forward(&mut rtc, transceiver, packet, &rewrite),
+                Verdict::Forward(rewrite) => {
+                    rtc.forward(packet.received, transceiver, None, payload_type, packet, &rewrite)
+                }
                 Verdict::Fill { sequence, timestamp } => {
-                    let empty = Rewrite::plain(sequence, timestamp, false);
-                    forward_payload(&mut rtc, transceiver, packet, &empty, &[])
+                    let empty = OutgoingPacket::new(payload_type, sequence, timestamp, &[]);
+                    rtc.send_packet(transceiver, None, &empty)
                 }
             };
             if let Err(error) = result {
@@ -206,7 +208,7 @@ impl Track {
 
     /// Takes the layer chosen for a viewer.
     pub(crate) fn choose(&mut self, key: Key, chosen: Option<Layer>, is_silent: bool) {
-        let ready = |watcher: &Watcher| watcher.key == key && watcher.is_ready;
+        let ready = |watcher: &Watcher| watcher.key == key && watcher.payload_type.is_some();
         let Some(at) = self.viewers.iter().position(ready) else { return };
         let height = self.viewers[at].height;
         let wanted = match chosen {
@@ -282,41 +284,4 @@ impl Track {
             "viewers": viewers.collect::<Vec<_>>(),
         })
     }
-}
-
-/// Sends a packet on under the numbers of one viewer.
-fn forward(
-    rtc: &mut RtcMut<'_>,
-    transceiver: TransceiverId,
-    packet: &RtpPacket,
-    rewrite: &Rewrite<'_>,
-) -> Result<(), SendMediaError> {
-    let mut payload = packet.payload().to_vec();
-    rewrite.numbers.apply(&mut payload);
-    forward_payload(rtc, transceiver, packet, rewrite, &payload)
-}
-
-fn forward_payload(
-    rtc: &mut RtcMut<'_>,
-    transceiver: TransceiverId,
-    packet: &RtpPacket,
-    rewrite: &Rewrite<'_>,
-    payload: &[u8],
-) -> Result<(), SendMediaError> {
-    let info = rtc.transceiver(transceiver).ok_or(SendMediaError::UnknownTransceiver)?;
-    let format = info.formats.iter().find(|format| format.codec == packet.codec);
-    let format = format.ok_or(SendMediaError::UnknownFormat)?;
-    let extensions: Vec<(Kind, &[u8])> = packet
-        .extensions()
-        .map(|(kind, data)| match rewrite.dependency {
-            Some(dependency) if kind == Kind::DependencyDescriptor => (kind, dependency),
-            _ => (kind, data),
-        })
-        .collect();
-    let outgoing = OutgoingPacket {
-        marker: rewrite.marker,
-        extensions: &extensions,
-        ..OutgoingPacket::new(format.send, rewrite.sequence, rewrite.timestamp, payload)
-    };
-    rtc.send_packet(transceiver, None, &outgoing)
 }

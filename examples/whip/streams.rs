@@ -52,9 +52,10 @@ impl App for Streams {
             }
             Event::State(ConnectionState::Connected) => {
                 let Some(Peer::Viewer { name, .. }) = self.peers.get(&key) else { return };
-                for (.., track) in self.streams.get_mut(name).iter_mut().flat_map(|stream| &mut stream.tracks)
-                {
-                    track.set_ready(key);
+                let (stream, rtc) = (self.streams.get_mut(name), net.endpoint.get(key));
+                let (Some(stream), Some(rtc)) = (stream, rtc) else { return };
+                for (.., track) in &mut stream.tracks {
+                    track.set_ready(rtc, key);
                 }
             }
             Event::SenderReport { receiver, unix_time, timestamp } => {

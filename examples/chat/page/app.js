@@ -11,9 +11,12 @@ let muted = false;
 
 // --- Camera, microphone, screen --------------------------------------------------------------------
 
+/** Lines of the camera's picture: 720, or what `?height=` says, for machines that are slow at encoding. */
+const HEIGHT = Number(new URLSearchParams(location.search).get("height")) || 720;
+
 const WISHES = {
   microphone: { audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true } },
-  camera: { video: { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } } },
+  camera: { video: { width: { ideal: (HEIGHT * 16) / 9 }, height: { ideal: HEIGHT }, frameRate: { ideal: 30 } } },
 };
 
 async function open(source) {
