@@ -72,16 +72,41 @@ impl Server {
         Self::example("echo", &["--http", http])
     }
 
-    /// Starts the TURN example on loopback, which relays to loopback; its `url` is its address.
+    /// Starts the TURN example on loopback, which relays to any address; its `url` is its address.
     pub fn turn(arguments: &[&str]) -> Self {
         let mut command = Command::new(binary("turn"));
-        command.args(["--bind", "127.0.0.1", "--allow-peer", "127.0.0.0/8"]).args(arguments);
+        command.args(["--bind", "127.0.0.1", "--allow-peer", "0.0.0.0/0"]).args(arguments);
         // One port for UDP and TCP: what is free for one is free for the other, most likely.
         let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let port = port.expect("there are ports").port();
         command.args(["--port", &port.to_string()]);
         let (process, url) =
             Process::start(&mut command, |line| (line == "ready").then(|| format!("127.0.0.1:{port}")));
+        Server { process, url }
+    }
+
+    /// Starts Debian's coturn on loopback, for `alice` with the password `secret`; its `url` is its address.
+    pub fn coturn() -> Self {
+        let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let port = port.expect("there are ports").port();
+        let mut command = Command::new("turnserver");
+        command.args([
+            "-n",
+            "--no-cli",
+            "--log-file",
+            "stdout",
+            "--simple-log",
+            "--realm",
+            "test",
+            "--no-tls",
+        ]);
+        command.args(["--no-dtls", "--allow-loopback-peers", "--fingerprint", "--lt-cred-mech"]);
+        command.args(["--user", "alice:secret", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1"]);
+        command.args(["--pidfile", "/dev/null", "--listening-port", &port.to_string()]);
+        // It says little of being ready: its last words are of the database.
+        let (process, url) = Process::start(&mut command, |line| {
+            line.contains("SQLite DB connection").then(|| format!("127.0.0.1:{port}"))
+        });
         Server { process, url }
     }
 
