@@ -146,7 +146,9 @@ impl Live {
         }
         if outcome.is_ok() {
             // RFC 9147 §7: every record behind the handshake is acknowledged, repeated ones too.
-            self.parts.acks.clear();
+            if !self.parts.acks.is_due() {
+                self.parts.acks.clear();
+            }
             self.parts.acks.note(number);
             self.parts.acks.demand();
         }
