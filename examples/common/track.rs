@@ -16,6 +16,9 @@ use super::net::Net;
 
 /// How often a sender is asked for a key frame of one encoding.
 const KEY_FRAME_PAUSE: Duration = Duration::from_millis(500);
+/// An encoding that has been silent for so long is not there: senders leave out the larger ones when their network
+/// takes less.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Up to how many pixels of height an encoding is good enough, from the lowest on; the last one has no bound.
 const HEIGHTS: [u32; 2] = [200, 420];
 
@@ -37,6 +40,8 @@ struct Encoding {
     rid: Option<Rid>,
     /// The stream that brings it.
     stream: Option<ReceiverId>,
+    /// When its last packet came.
+    heard: Option<Instant>,
     /// When its sender was last asked for a key frame.
     asked: Option<Instant>,
 }
@@ -68,7 +73,10 @@ impl Track {
             transceiver: info.id,
             is_video: codec.is_video(),
             clock_rate: format.clock_rate,
-            encodings: rids.into_iter().map(|rid| Encoding { rid, stream: None, asked: None }).collect(),
+            encodings: rids
+                .into_iter()
+                .map(|rid| Encoding { rid, stream: None, heard: None, asked: None })
+                .collect(),
             source: sfu::Source::new(codec),
             rates: Rates::new(),
             viewers: Vec::new(),
@@ -128,6 +136,7 @@ impl Track {
     pub(crate) fn forward(&mut self, net: &mut Net, packet: &RtpPacket) {
         let Some(at) = self.encodings.iter().position(|encoding| encoding.rid == packet.rid) else { return };
         let encoding = u8::try_from(at).unwrap_or(u8::MAX);
+        self.encodings[at].heard = Some(packet.received);
         let before = self.encodings[at].stream.replace(packet.receiver);
         if before.is_some_and(|before| before != packet.receiver) {
             // Another source under the same name: its numbers have nothing to do with those before.
@@ -196,6 +205,10 @@ impl Track {
             return;
         }
         for encoding in 0..=self.encoding_for(height) {
+            let heard = self.encodings.get(usize::from(encoding)).and_then(|encoding| encoding.heard);
+            if heard.is_none_or(|heard| now > heard + SILENCE) {
+                continue;
+            }
             for (spatial, temporal) in (0..3).flat_map(|s| (0..3).map(move |t| (s, t))) {
                 let layer = Layer { encoding, spatial, temporal };
                 let rate = self.rates.rate(now, layer);
