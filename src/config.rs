@@ -64,7 +64,9 @@ pub struct RtcConfig {
     pub srtp_profiles: Vec<SrtpProfile>,
     /// Bytes of RTP that may wait to be sent: 65,536 to 67,108,864, by default 2 MiB. Nothing is set aside for it.
     pub media_send_buffer: usize,
-    /// The largest UDP payload that is sent, in bytes: 576 to 65,507, by default 1,200.
+    /// The largest UDP payload that is sent, in bytes: 576 to 65,507, by default 1,200. RTP packets that are handed
+    /// over whole, with [`Rtc::send_packet`](crate::Rtc::send_packet), may be 80 bytes longer: those of a peer that are
+    /// forwarded were made without the header extensions that are added here.
     pub datagram_size: usize,
     /// How many equal-sized datagrams may leave as one [`Transmit`](crate::Transmit) for UDP GSO: 1 (the
     /// default) to 64.

@@ -44,8 +44,8 @@ pub use session::gather::{
     IceTransportPolicy, IncomingStream, MdnsConfig, NatMapping, ParseUrlError, ServerKind, ServerUrl,
 };
 pub use session::media::{
-    DroppedMedia, FrameToSend, LostFrame, MediaFrame, MediaProtection, OutgoingPacket, PacketOrigin,
-    ReceiverId, ReceiverInfo, RtpPacket, SendMediaError, TransceiverConfig, TransceiverError,
+    DroppedMedia, FrameToSend, InboundRtp, LostFrame, MediaFrame, MediaProtection, MediaStats, OutboundRtp,
+    OutgoingPacket, PacketOrigin, ReceiverId, ReceiverInfo, RtpPacket, SendMediaError, TransceiverConfig, TransceiverError,
     TransceiverInfo,
 };
 pub use session::negotiate::{

@@ -412,7 +412,7 @@ impl Rtc {
             let max = usize::try_from(data.max_message_size).unwrap_or(usize::MAX);
             self.session.set_remote_data(data.port, max, data.init.clone());
         }
-        self.apply_media(applied.media);
+        self.set_media(applied.media);
         let Some(remote) = applied.transport else { return };
         let (role, fingerprints) = (remote.dtls_role, remote.fingerprints.clone());
         self.session.set_remote_transport(remote);

@@ -4,19 +4,19 @@ use std::time::Instant;
 
 use super::Rtc;
 use crate::rng::{Rng, Stream};
+use crate::rtp::ext::Kind;
 use crate::session::media::{
-    FrameToSend, Media, MediaLimits, MediaProtection, OutgoingPacket, ReceiverInfo, RtpPacket,
-    SendMediaError, TransceiverConfig, TransceiverError, TransceiverInfo,
+    FrameToSend, Media, MediaLimits, MediaProtection, MediaStats, OutgoingPacket, ReceiverInfo, RtpPacket,
+    SendMediaError, TransceiverConfig, TransceiverError, TransceiverInfo, extension_kind,
 };
-use crate::session::negotiate::{AgreedMedia, MediaLevel, SignalingState, TransceiverId, UnknownTransceiver};
+use crate::session::negotiate::{
+    AgreedMedia, Label, MAX_TRANSCEIVERS, MediaLevel, Sender, SignalingState, TransceiverId,
+    UnknownTransceiver,
+};
 use crate::sfu::Rewrite;
-use crate::srtp::Cryptex;
 use crate::types::codec::MediaType;
 use crate::types::direction::Direction;
 use crate::types::ids::{Pt, Rid};
-
-/// Transceivers of one connection, stopped ones included.
-const MAX_TRANSCEIVERS: usize = 4096;
 
 impl Rtc {
     /// Adds a way for media. The next offer of ours asks for it, or it answers the next section of this kind that
@@ -66,6 +66,39 @@ impl Rtc {
         self.negotiator.set_direction(id, direction)?;
         self.tell_negotiation();
         Ok(())
+    }
+
+    /// Names the track that a transceiver sends, and the stream that it belongs to (`a=msid`); the peer learns it by
+    /// the next exchange of descriptions. A dash is no stream.
+    ///
+    /// # Errors
+    /// There is no such transceiver, or it has ended.
+    pub fn set_track(
+        &mut self,
+        id: TransceiverId,
+        stream: Label,
+        track: Label,
+    ) -> Result<(), TransceiverError> {
+        let sender = self.negotiator.transceiver(id).map(|view| view.sender.clone());
+        let sender = Sender { stream, track, ..sender.ok_or(TransceiverError::Unknown)? };
+        self.negotiator.set_sender(id, sender)?;
+        self.tell_negotiation();
+        Ok(())
+    }
+
+    /// What header extensions of this URI are called in packets: a kind that this crate knows, or a
+    /// [`Kind::Other`] for one that the configuration brought.
+    pub fn extension_kind(&self, uri: &str) -> Option<Kind> {
+        extension_kind(&self.config.media, uri)
+    }
+
+    /// Audio and video without SDP: what descriptions would have agreed upon, for all transceivers that are in use.
+    /// It takes the place of what was agreed before; [`start`](Rtc::start) takes the first. Transceivers are made
+    /// with [`add_transceiver`](Rtc::add_transceiver), and [`transceiver`](Rtc::transceiver) says what each sends.
+    pub fn set_media(&mut self, agreed: Vec<AgreedMedia>) {
+        let last = self.negotiator.transceivers().count();
+        let agreed = agreed.into_iter().filter(|media| media.transceiver.index() < last).collect();
+        self.apply_media(agreed);
     }
 
     /// How what a transceiver receives is handed out, from the next packet on.
@@ -177,6 +210,11 @@ impl Rtc {
         media.forward(now, pool, transceiver, rid, payload_type, packet, rewrite)
     }
 
+    /// Figures of audio and video at this moment, with the names of the W3C's statistics.
+    pub fn media_stats(&self) -> MediaStats {
+        self.session.media.as_ref().map(|media| media.stats()).unwrap_or_default()
+    }
+
     /// Asks the peer for a key frame of the streams of a transceiver, or of that called `rid`. Requests that follow
     /// each other closely go out once.
     pub fn request_key_frame(&mut self, transceiver: TransceiverId, rid: Option<Rid>) {
@@ -232,10 +270,9 @@ impl Rtc {
             datagram_size: self.config.datagram_size,
             send_buffer: self.config.media_send_buffer,
             backend: self.config.crypto,
-            cryptex: Cryptex::Off,
         };
-        let (clock, seed) = (self.clock, self.rtp_seed);
-        self.session.set_media(agreed, || Media::new(limits, clock, Rng::new(seed, Stream::Rtp)));
+        let (clock, seed, config) = (self.clock, self.rtp_seed, &self.config.media);
+        self.session.set_media(agreed, || Media::new(limits, clock, config, Rng::new(seed, Stream::Rtp)));
         self.tell_negotiation();
     }
 }

@@ -538,6 +538,7 @@ impl Session {
             self.on_sctp(event);
         }
         self.transport.close();
+        self.media.iter_mut().for_each(|media| media.finish());
         self.channels.on_closed(&mut self.events);
         self.set_state(ConnectionState::Closed);
         self.events.push_back(Event::Closed(reason));
@@ -560,8 +561,7 @@ impl Session {
         if let Some(outbound) = self.transport.poll_transmit() {
             return Some(outbound);
         }
-        if let Some(media) =
-            self.media.as_mut().filter(|media| self.life == Life::Live && media.has_output(now))
+        if let Some(media) = self.media.as_mut().filter(|media| media.has_output(now))
             && let Some(outbound) = self.transport.poll_media(media, now, self.limits.max_segments)
         {
             self.on_traffic();

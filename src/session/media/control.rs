@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use crate::rng::Rng;
 use crate::rtp::rtcp::feedback::{FullIntra, Nack, PictureLoss};
 use crate::rtp::rtcp::report::{Delay, Extended, MAX_BLOCKS, ReceiverReport, ReportBlock, SenderReport};
-use crate::rtp::rtcp::source::{CNAME, Description};
+use crate::rtp::rtcp::source::{Bye, CNAME, Description};
 use crate::rtp::stream::pacer::Pacer;
 use crate::rtp::stream::receive::{Arrivals, Congestion};
 use crate::rtp::stream::report_timing::{ReportTiming, ReportTimingConfig};
@@ -29,9 +29,12 @@ use crate::types::ids::Ssrc;
 use crate::wire::serial::Serial16;
 
 use super::Media;
+use super::sender::SendStream;
 
 /// Requests for packets that wait for their turn; more than a second of a fast stream. The newest are dropped.
 const MAX_RESEND: usize = 1024;
+/// Goodbyes that wait at most: one packet full. A peer that misses one sees the stream end by its silence.
+const MAX_GOODBYES: usize = 31;
 /// What a description takes at most, beside the canonical name.
 const DESCRIPTION_LEN: usize = 16;
 
@@ -96,6 +99,8 @@ pub(super) struct Control {
     feedback: Option<Instant>,
     /// When the peer's next request for a key frame is let through.
     pub(super) next_request: Option<Instant>,
+    /// Streams of ours that have ended.
+    goodbyes: Vec<Ssrc>,
     /// How far the report that is going out has come: senders, receivers.
     report: Option<(usize, usize)>,
 }
@@ -118,8 +123,15 @@ impl Control {
             remb: None,
             feedback: None,
             next_request: None,
+            goodbyes: Vec::new(),
             report: None,
         }
+    }
+
+    /// Streams of ours end (RFC 3550 §6.6). What was never sent needs no goodbye.
+    pub(super) fn say_goodbye(&mut self, streams: &[SendStream]) {
+        let sent = streams.iter().filter(|stream| stream.reports.packets() > 0);
+        self.goodbyes.extend(sent.map(|stream| stream.ssrc).take(MAX_GOODBYES - self.goodbyes.len()));
     }
 
     /// A stream has started, here or there: the first report comes soon.
@@ -163,7 +175,7 @@ impl Control {
     }
 
     pub(super) fn has_output(&self, now: Instant) -> bool {
-        self.has_report(now) || self.has_feedback(now)
+        self.has_report(now) || self.has_feedback(now) || !self.goodbyes.is_empty()
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
@@ -213,6 +225,7 @@ impl Media {
         self.write_requests(now, out, end);
         self.write_nacks(now, out, end);
         self.write_arrivals(now, out, end);
+        self.write_goodbyes(out, end);
         self.find_feedback();
         if !is_report && out.len() == head {
             // What was due has settled itself.
@@ -328,8 +341,10 @@ impl Media {
             let left = end.saturating_sub(out.len());
             let feedback = receiver.feedback;
             if feedback.pli || !feedback.fir {
+                receiver.requests.pli += 1;
                 PictureLoss { sender, media: receiver.ssrc }.emit(out, left);
             } else {
+                receiver.requests.fir += 1;
                 receiver.full_intra_number = receiver.full_intra_number.wrapping_add(1);
                 FullIntra::emit(out, left, sender, &[(receiver.ssrc, receiver.full_intra_number)]);
             }
@@ -344,7 +359,18 @@ impl Media {
                 let left = end.saturating_sub(out.len());
                 let asked = Nack::emit(out, left, sender, receiver.ssrc, receiver.nacks.due(now));
                 receiver.nacks.on_asked(now, asked, rtt);
+                receiver.requests.nack += u64::from(asked > 0);
             }
+        }
+    }
+
+    /// RFC 3550 §6.6: streams of ours that have ended.
+    fn write_goodbyes(&mut self, out: &mut BytesMut, end: usize) {
+        let goodbyes = &mut self.control.goodbyes;
+        if !goodbyes.is_empty()
+            && let Some(count) = Bye::emit(out, end.saturating_sub(out.len()), goodbyes, "")
+        {
+            goodbyes.drain(..count);
         }
     }
 

@@ -32,8 +32,12 @@ mod rtcp;
 mod send;
 mod send_frame;
 mod sender;
+mod stats;
+#[cfg(test)]
+mod tests;
 mod transceiver;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -44,7 +48,7 @@ use crate::dtls::SrtpKeys;
 use crate::rng::Rng;
 use crate::rtp::ext::{Ids, Kind};
 use crate::session::event::Event;
-use crate::session::negotiate::{AgreedMedia, MediaLevel, TransceiverId};
+use crate::session::negotiate::{AgreedMedia, MediaConfig, MediaLevel, TransceiverId};
 use crate::srtp::keys::MasterKey;
 use crate::srtp::{Cryptex, Inbound, Outbound};
 use crate::time::Clock;
@@ -53,6 +57,7 @@ use crate::types::ids::Ssrc;
 pub use frames::{FrameToSend, LostFrame, MediaFrame};
 pub use packet::{OutgoingPacket, PacketOrigin, ReceiverId, RtpPacket, SendMediaError};
 pub use protection::MediaProtection;
+pub use stats::{InboundRtp, MediaStats, OutboundRtp};
 pub use transceiver::{ReceiverInfo, TransceiverConfig, TransceiverError, TransceiverInfo};
 
 use control::{Control, Uses};
@@ -66,6 +71,8 @@ use sender::SendStream;
 pub const MAX_RECEIVERS: usize = 1024;
 /// Packets that wait for the application to poll them.
 pub const MAX_WAITING: usize = 1024;
+/// Events that wait before those that can be done without are dropped.
+const MAX_EVENTS: usize = 4096;
 /// Signalled sources that are taken note of, over all sections.
 const MAX_SIGNALLED: usize = 1024;
 
@@ -103,7 +110,6 @@ pub(crate) struct MediaLimits {
     pub(crate) datagram_size: usize,
     pub(crate) send_buffer: usize,
     pub(crate) backend: &'static dyn Backend,
-    pub(crate) cryptex: Cryptex,
 }
 
 /// The two SRTP contexts.
@@ -123,6 +129,8 @@ pub(crate) struct Media {
     lines: Vec<Option<Box<Line>>>,
     /// What extension ids mean, over all sections.
     ids: Ids,
+    /// The URIs of header extensions that the application brought: [`Kind::Other`] counts them.
+    own_extensions: Vec<Cow<'static, str>>,
     router: Router,
     receivers: Slab<Receiver>,
     generation: u32,
@@ -145,13 +153,14 @@ pub(crate) struct Media {
 }
 
 impl Media {
-    pub(crate) fn new(limits: MediaLimits, clock: Clock, mut rng: Rng) -> Self {
+    pub(crate) fn new(limits: MediaLimits, clock: Clock, config: &MediaConfig, mut rng: Rng) -> Self {
         Media {
             limits,
             clock,
             keys: None,
             lines: Vec::new(),
             ids: Ids::new(),
+            own_extensions: own_extensions(config).cloned().collect(),
             router: Router::default(),
             receivers: Slab::new(),
             generation: 0,
@@ -174,7 +183,7 @@ impl Media {
             return;
         }
         let SrtpKeys { profile, local, remote } = keys;
-        let MediaLimits { backend, cryptex, .. } = self.limits;
+        let (backend, cryptex) = (self.limits.backend, self.cryptex());
         let contexts = || {
             let local = MasterKey::new(*profile, local.key.as_bytes(), local.salt.as_bytes())?;
             let remote = MasterKey::new(*profile, remote.key.as_bytes(), remote.salt.as_bytes())?;
@@ -221,11 +230,17 @@ impl Media {
         // What is left has lost its section.
         for line in lines.into_iter().flatten() {
             events.push_back(Event::Transceiver(line.agreed.transceiver));
+            self.control.say_goodbye(&line.streams);
         }
         self.route_anew();
         self.end_orphans(events);
         self.note_uses();
         self.announce();
+        let cryptex = self.cryptex();
+        if let Some(keys) = &mut self.keys {
+            keys.inbound.set_cryptex(cryptex);
+            keys.outbound.set_cryptex(cryptex);
+        }
     }
 
     /// The line of an agreement; streams that go on keep what they know.
@@ -251,6 +266,7 @@ impl Media {
             let is_known = known.map(|at| old.swap_remove(at));
             line.streams.push(is_known.unwrap_or_else(|| SendStream::new(encoding)));
         }
+        self.control.say_goodbye(&old);
         self.cname.clear();
         self.cname.push_str(line.agreed.sender.cname.as_str());
         line
@@ -258,7 +274,20 @@ impl Media {
 
     /// What a URI stands for.
     fn kind_of(&self, uri: &str) -> Option<Kind> {
-        Kind::from_uri(uri)
+        Kind::from_uri(uri).or_else(|| {
+            let at = self.own_extensions.iter().position(|own| own == uri)?;
+            u16::try_from(at).ok().map(Kind::Other)
+        })
+    }
+
+    /// RFC 9335 §4: everything that is sent over the transport, or nothing.
+    fn cryptex(&self) -> Cryptex {
+        let mut lines = self.lines.iter().flatten().peekable();
+        if lines.peek().is_some() && lines.all(|line| line.agreed.cryptex) {
+            Cryptex::On
+        } else {
+            Cryptex::Off
+        }
     }
 
     /// Fills the tables of the router from the lines.
@@ -370,10 +399,33 @@ impl Media {
         crate::time::earliest([self.control.next_timeout(), paced, self.frames_due])
     }
 
+    /// The connection ends: what waits is dropped, and the peer is told that our streams are over.
+    pub(crate) fn finish(&mut self) {
+        self.queue.clear();
+        self.control.resend.clear();
+        for line in self.lines.iter().flatten() {
+            self.control.say_goodbye(&line.streams);
+        }
+    }
+
     /// The connection is over.
     pub(crate) fn shut(&mut self) {
         self.keys = None;
         self.queue.clear();
         self.control.resend.clear();
     }
+}
+
+/// The URIs of the configuration that this crate does not know.
+fn own_extensions(config: &MediaConfig) -> impl Iterator<Item = &Cow<'static, str>> {
+    let all = config.audio_extensions.iter().chain(&config.video_extensions);
+    all.filter(|uri| Kind::from_uri(uri).is_none())
+}
+
+/// What header extensions of this URI are called in packets.
+pub(crate) fn extension_kind(config: &MediaConfig, uri: &str) -> Option<Kind> {
+    Kind::from_uri(uri).or_else(|| {
+        let at = own_extensions(config).position(|own| own == uri)?;
+        u16::try_from(at).ok().map(Kind::Other)
+    })
 }

@@ -22,7 +22,7 @@ use super::packet::{PacketOrigin, ReceiverId, RtpPacket};
 use super::receiver::{Receiver, Role};
 use super::repair::Arrived;
 use super::router::{Marks, known_rid};
-use super::{MAX_RECEIVERS, MAX_WAITING, Media};
+use super::{MAX_EVENTS, MAX_RECEIVERS, MAX_WAITING, Media};
 
 impl Media {
     /// An RTP packet from an address that ICE knows.
@@ -141,6 +141,11 @@ impl Media {
             self.dropped.too_many_streams += 1;
             return None;
         }
+        // An application that does not poll is not told of ever more streams.
+        if events.len() >= MAX_EVENTS {
+            self.dropped.not_polled += 1;
+            return None;
+        }
         let remote = &line.agreed.remote;
         let rid = match role {
             Role::Media => known_rid(marks.rid, &remote.rids),
@@ -152,7 +157,7 @@ impl Media {
         let index = u32::try_from(entry.key()).ok()?;
         self.generation = self.generation.wrapping_add(1);
         let receiver = ReceiverId { index, generation: self.generation };
-        entry.insert(Receiver::new(receiver, header.ssrc, at, rid, role));
+        entry.insert(Receiver::new(receiver, header.ssrc, at, rid, role, now));
         self.control.on_stream(now);
         self.known.insert(header.ssrc, index);
         if role == Role::Media {

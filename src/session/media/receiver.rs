@@ -7,13 +7,14 @@ use crate::rtp::extended::ExtendedTime;
 use crate::rtp::header::Header;
 use crate::rtp::stream::key_frames::{DEFAULT_INTERVAL, KeyFrameRequests, Repeat};
 use crate::rtp::stream::receive::{NackConfig, Nacks, Statistics, Verdict};
-use crate::types::codec::Feedback;
-use crate::types::ids::{Rid, Ssrc};
+use crate::types::codec::{Codec, Feedback};
+use crate::types::ids::{Pt, Rid, Ssrc};
 use crate::wire::window::ReplayWindow;
 
 use super::frames::Assembler;
 use super::packet::{ReceiverId, RtpPacket};
 use super::sender::starts_key_frame;
+use super::stats::{Requests, Told};
 
 /// What a stream is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +51,29 @@ pub(super) struct Receiver {
     pub(super) full_intra_number: u8,
     /// What was agreed for the format that came last.
     pub(super) feedback: Feedback,
+    /// The format that came last.
+    pub(super) codec: Option<(Codec, Pt)>,
+    pub(super) last_packet: Instant,
+    /// Missing packets that came in a stream of retransmissions, and out of redundancy.
+    pub(super) retransmitted: u64,
+    pub(super) recovered: u64,
+    /// What was asked for.
+    pub(super) requests: Requests,
+    /// The sender's last report.
+    pub(super) told: Option<Told>,
     /// Assembles frames, where the application takes those.
     pub(super) frames: Option<Box<Assembler>>,
 }
 
 impl Receiver {
-    pub(super) fn new(id: ReceiverId, ssrc: Ssrc, line: u16, rid: Option<Rid>, role: Role) -> Self {
+    pub(super) fn new(
+        id: ReceiverId,
+        ssrc: Ssrc,
+        line: u16,
+        rid: Option<Rid>,
+        role: Role,
+        now: Instant,
+    ) -> Self {
         Receiver {
             id,
             ssrc,
@@ -70,6 +88,12 @@ impl Receiver {
             key_frames: KeyFrameRequests::new(DEFAULT_INTERVAL, Repeat::Times(MAX_REQUESTS)),
             full_intra_number: 0,
             feedback: Feedback::default(),
+            codec: None,
+            last_packet: now,
+            retransmitted: 0,
+            recovered: 0,
+            requests: Requests::default(),
+            told: None,
             frames: None,
         }
     }
@@ -81,6 +105,7 @@ impl Receiver {
 
     /// Counts a packet of this stream's own; what its number says.
     pub(super) fn on_packet(&mut self, now: Instant, header: &Header, payload_len: usize) -> Verdict {
+        self.last_packet = now;
         let Header { sequence, timestamp, .. } = *header;
         let verdict = self.statistics.handle_packet(now, sequence, timestamp, payload_len);
         if matches!(verdict, Verdict::Restart(_)) {

@@ -75,6 +75,12 @@ impl Media {
             Codec::Ulpfec => self.on_parity(now, arrived, Scheme::Ulpfec, events),
             codec if codec.is_media() => {
                 receiver.feedback = format.feedback;
+                receiver.codec = Some((codec, format.receive));
+                match arrived.origin {
+                    PacketOrigin::Retransmitted => receiver.retransmitted += 1,
+                    PacketOrigin::Recovered => receiver.recovered += 1,
+                    PacketOrigin::Received => {}
+                }
                 receiver.statistics.set_clock_rate(format.clock_rate);
                 self.protect_arrived(now, &arrived, events);
                 self.deliver_arrived(now, arrived, events);
@@ -283,6 +289,12 @@ impl Media {
     pub(super) fn pop_resend(&mut self, now: Instant, pool: &mut Pool) -> Option<BytesMut> {
         while let Some((ssrc, number)) = self.control.resend.pop() {
             let packet = self.resend(now, pool, ssrc, number);
+            if let Some(packet) = &packet
+                && let Some(stream) = self.own_stream(ssrc)
+            {
+                stream.resent.0 += 1;
+                stream.resent.1 += packet.len() as u64;
+            }
             if packet.is_some() {
                 return packet;
             }

@@ -11,7 +11,8 @@ use crate::rtp::rtcp::{Compound, Packet};
 use crate::session::event::Event;
 use crate::types::ids::{Rid, Ssrc};
 
-use super::Media;
+use super::stats::Told;
+use super::{MAX_EVENTS, Media};
 
 impl Media {
     /// A compound packet, decrypted.
@@ -52,10 +53,12 @@ impl Media {
         let at = self.known.find(report.sender).and_then(|at| usize::try_from(at).ok());
         let Some(receiver) = at.and_then(|at| self.receivers.get_mut(at)) else { return };
         receiver.statistics.on_sender_report(now, report.info.ntp);
+        receiver.told = Some(Told { info: report.info, at: now });
         if receiver.is_media() {
             let timestamp = receiver.time.estimate(crate::wire::serial::Serial32(report.info.rtp));
             let (receiver, ntp) = (receiver.id, report.info.ntp.to_unix());
-            events.push_back(Event::SenderReport { receiver, unix_time: ntp, timestamp });
+            let event = Event::SenderReport { receiver, unix_time: ntp, timestamp };
+            self.tell(event, events);
         }
     }
 
@@ -99,8 +102,14 @@ impl Media {
     ) {
         let Some(stream) = self.own_stream(ssrc) else { return };
         match number {
-            None => stream.key_frames.request(now),
-            Some(number) => stream.key_frames.on_full_intra_request(now, number),
+            None => {
+                stream.requests.pli += 1;
+                stream.key_frames.request(now);
+            }
+            Some(number) => {
+                stream.requests.fir += 1;
+                stream.key_frames.on_full_intra_request(now, number);
+            }
         }
         self.tell_key_frames(now, events);
     }
@@ -125,7 +134,8 @@ impl Media {
 
     /// RFC 4585 §6.2.1: what is asked for is looked up when it can leave.
     fn on_nack(&mut self, nack: &Nack<'_>) {
-        if self.own.find(nack.media).is_some() {
+        if let Some(stream) = self.own_stream(nack.media) {
+            stream.requests.nack += 1;
             nack.lost().for_each(|number| self.control.resend.push(nack.media, number));
         }
     }
@@ -141,7 +151,7 @@ impl Media {
             };
             if stream.bitrate_limit.replace(limit.bitrate) != Some(limit.bitrate) {
                 let (rid, bitrate) = (stream.rid, limit.bitrate);
-                events.push_back(Event::BitrateLimit { stream: Some((transceiver, rid)), bitrate });
+                self.tell(Event::BitrateLimit { stream: Some((transceiver, rid)), bitrate }, events);
             }
         }
     }
@@ -153,7 +163,7 @@ impl Media {
         }
         self.control.remb = Some(remb.bitrate);
         self.set_ceilings();
-        events.push_back(Event::BitrateLimit { stream: None, bitrate: remb.bitrate });
+        self.tell(Event::BitrateLimit { stream: None, bitrate: remb.bitrate }, events);
     }
 
     /// The application's limit, in bits per second.
@@ -168,6 +178,15 @@ impl Media {
         // A peer that says nothing may be sent is not believed: its own feedback would starve it for good.
         let ceiling = limits.into_iter().flatten().min().map(|ceiling| ceiling.max(MIN_CEILING));
         self.control.pacer.set_ceiling(ceiling);
+    }
+
+    /// Tells the application something that it can do without, should it not poll: then nothing must grow.
+    fn tell(&mut self, event: Event, events: &mut VecDeque<Event>) {
+        if events.len() < MAX_EVENTS {
+            events.push_back(event);
+        } else {
+            self.dropped.not_polled += 1;
+        }
     }
 
     fn on_bye(&mut self, bye: &Bye<'_>, events: &mut VecDeque<Event>) {

@@ -27,6 +27,11 @@ pub(super) const FILLED_IN: usize = 2 * (32 + 2) + (3 + 2) + (2 + 2) + 4 + 3;
 /// those that are made here.
 const MAX_RUN: usize = 65_507;
 
+/// How much longer than `datagram_size` a packet may be that the application hands over whole. It may come from a
+/// peer, which counts its 1,200 bytes before sealing and with header extensions of its own: 80 bytes more still
+/// fit every path that IPv6 runs over with an MTU of 1,328 or more.
+const FORWARD_ALLOWANCE: usize = 80;
+
 /// A run of sealed packets.
 pub(crate) struct Run {
     pub(crate) contents: BytesMut,
@@ -43,7 +48,7 @@ impl Media {
         rid: Option<Rid>,
         packet: &OutgoingPacket<'_>,
     ) -> Result<(), SendMediaError> {
-        let max = self.packet_room();
+        let max = self.packet_room() + FORWARD_ALLOWANCE;
         let len = FIXED_LEN + 4 * packet.csrcs.len().min(15) + packet.payload.len();
         let extensions: usize = packet.extensions.iter().map(|(_, data)| data.len() + 2).sum();
         if len > max {
@@ -71,7 +76,7 @@ impl Media {
         Ok(())
     }
 
-    /// What an RTP packet may take before it is sealed.
+    /// What an RTP packet that is made here may take before it is sealed.
     pub(super) fn packet_room(&self) -> usize {
         self.limits.datagram_size.saturating_sub(MAX_RTP_OVERHEAD)
     }

@@ -9,6 +9,8 @@ use crate::session::negotiate::Encoding;
 use crate::types::codec::Codec;
 use crate::types::ids::{Rid, Ssrc};
 
+use super::stats::Requests;
+
 /// What is known of a stream of ours.
 #[derive(Debug)]
 pub(super) struct SendStream {
@@ -25,6 +27,10 @@ pub(super) struct SendStream {
     pub(super) repair: Option<Rtx>,
     /// The peer's requests for key frames.
     pub(super) key_frames: KeyFrameRequests,
+    /// What the peer asked for.
+    pub(super) requests: Requests,
+    /// Packets sent again, and their bytes.
+    pub(super) resent: (u64, u64),
     /// Cuts frames, for the encoding that was sent last.
     pub(super) packetizer: Option<(Codec, payload::Packetizer)>,
     /// The number of the next packet that is made here.
@@ -52,6 +58,8 @@ impl SendStream {
             history: History::new(HistoryConfig::default()),
             repair: rtx.map(|rtx| Rtx::new(rtx, first(rtx))),
             key_frames: KeyFrameRequests::new(DEFAULT_INTERVAL, Repeat::Never),
+            requests: Requests::default(),
+            resent: (0, 0),
             packetizer: None,
             next_sequence: first(ssrc),
             highest: None,

@@ -28,6 +28,8 @@ pub struct MediaConfig {
     pub incoming: Incoming,
     /// How media of such a transceiver is handed out.
     pub level: MediaLevel,
+    /// Whether header extensions and CSRCs are encrypted, where the peer can do so too (RFC 9335). Off by default.
+    pub cryptex: bool,
 }
 
 /// How received media is handed out, for one transceiver.
@@ -106,6 +108,7 @@ impl MediaConfig {
             .to_vec(),
             incoming: Incoming::Receive,
             level: MediaLevel::Packets,
+            cryptex: false,
         }
     }
 
@@ -246,6 +249,8 @@ pub struct AgreedMedia {
     pub rtcp_reduced_size: bool,
     /// Whether one- and two-byte header extensions may be mixed (RFC 8285 §6).
     pub mixed_extensions: bool,
+    /// Whether header extensions and CSRCs are encrypted (RFC 9335 §4).
+    pub cryptex: bool,
     /// What the peer sends.
     pub remote: RemoteMedia,
     /// What is sent here, if the direction allows.
@@ -279,6 +284,9 @@ pub struct RemoteMedia {
     /// The layers that will be sent (`a=rid`, `a=simulcast`), in order.
     pub rids: Vec<Rid>,
 }
+
+/// The most transceivers that one connection has, stopped ones included.
+pub const MAX_TRANSCEIVERS: usize = 4096;
 
 /// The most sources that are taken from one section.
 pub const MAX_SSRCS: usize = 64;
@@ -342,6 +350,7 @@ pub(super) struct LocalMedia {
     pub(super) receive_rids: Vec<Rid>,
     pub(super) rtcp_reduced_size: bool,
     pub(super) mixed_extensions: bool,
+    pub(super) cryptex: bool,
     has_simulcast: bool,
     text: Text,
 }
@@ -402,6 +411,7 @@ impl LocalMedia {
             receive_rids: printable(transceiver.receive_rids.iter().copied()),
             rtcp_reduced_size: true,
             mixed_extensions: true,
+            cryptex: config.cryptex,
             has_simulcast: transceiver.sender.encodings.len() > 1 || transceiver.receive_rids.len() > 1,
             text: Text::default(),
         }
@@ -447,6 +457,7 @@ impl LocalMedia {
             receive_rids: rids(section, RidDirection::Send),
             rtcp_reduced_size: section.rtp.rtcp_rsize,
             mixed_extensions: section.rtp.extmap_allow_mixed,
+            cryptex: config.cryptex && section.rtp.cryptex,
             has_simulcast: section.rtp.simulcast.is_some(),
             text: Text::default(),
         }
@@ -470,6 +481,7 @@ impl LocalMedia {
             receive_rids: self.receive_rids.iter().copied().filter(|rid| given.contains(rid)).collect(),
             rtcp_reduced_size: section.rtp.rtcp_rsize,
             mixed_extensions: section.rtp.extmap_allow_mixed,
+            cryptex: self.cryptex && section.rtp.cryptex,
             ..self.clone()
         };
         (!answered.formats.is_empty()).then(|| answered.rendered())
@@ -493,6 +505,7 @@ impl LocalMedia {
             extensions: self.extensions.clone(),
             rtcp_reduced_size: self.rtcp_reduced_size,
             mixed_extensions: self.mixed_extensions,
+            cryptex: self.cryptex,
             remote: RemoteMedia::read(remote),
             sender: self.sender.clone(),
             send_rids: self.send_rids.clone(),
@@ -555,6 +568,7 @@ impl LocalMedia {
             rtcp_mux: true,
             rtcp_rsize: self.rtcp_reduced_size,
             extmap_allow_mixed: self.mixed_extensions,
+            cryptex: self.cryptex,
             maps,
             feedback,
             format_parameters: self

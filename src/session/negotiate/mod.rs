@@ -30,8 +30,8 @@ mod trickle;
 pub use codecs::{Capability, Format};
 pub use error::{NegotiationError, TrickleError, UnknownTransceiver};
 pub use media::{
-    AgreedExtension, AgreedMedia, Encoding, Incoming, Label, MAX_SSRCS, MediaConfig, MediaLevel, RemoteMedia,
-    Sender, TransceiverId,
+    AgreedExtension, AgreedMedia, Encoding, Incoming, Label, MAX_SSRCS, MAX_TRANSCEIVERS, MediaConfig,
+    MediaLevel, RemoteMedia, Sender, TransceiverId,
 };
 pub use transport::{Applied, RemoteData, RemoteTransport, SCTP_PORT, TransportFacts};
 pub use trickle::{Ignored, RemoteCandidate, Trickled};
@@ -468,7 +468,9 @@ impl Negotiator {
             let owner = self.agreed.sections.get(i).and_then(Section::transceiver);
             let is_stopped = owner.is_some_and(|id| self.transceivers[id.0].is_stopped);
             // RFC 8829 §5.3.1, policy require: RTP and RTCP share a port, or there is no section.
-            if section.is_rejected() || is_stopped || !section.is_rtp() || !section.rtp.rtcp_mux {
+            // A peer that has sections come and go for ever is turned down some day.
+            let is_full = owner.is_none() && self.transceivers.len() + i >= MAX_TRANSCEIVERS;
+            if section.is_rejected() || is_stopped || is_full || !section.is_rtp() || !section.rtp.rtcp_mux {
                 return Fit::No;
             }
             let formats = codecs::answer(section, self.media.capabilities(kind));
