@@ -446,7 +446,9 @@ impl Rtc {
             return Err(OpenError::Closed);
         }
         let (now, channels, association, events) = self.session.channel_parts();
-        channels.open(now, config, association, events)
+        let opened = channels.open(now, config, association, events);
+        self.tell_negotiation();
+        opened
     }
 
     /// Sends a message.

@@ -255,7 +255,10 @@ impl Rtc {
 
     /// Tells the application, once, that an offer would say something new (RFC 8829 §4.1.10, W3C "negotiationneeded").
     pub(super) fn tell_negotiation(&mut self) {
-        let is_needed = self.restart_pending || self.negotiator.needs_offer(false);
+        // Where media came first, the first channel needs an offer of its own.
+        let has_media = self.negotiator.transceivers().next().is_some();
+        let data_wanted = has_media && self.session.channels.len() > 0;
+        let is_needed = self.restart_pending || self.negotiator.needs_offer(data_wanted);
         if !is_needed {
             self.negotiation_told = false;
         } else if !self.negotiation_told && self.negotiator.state() == SignalingState::Stable {

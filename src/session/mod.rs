@@ -303,6 +303,7 @@ impl Session {
             Kind::Rtcp => media.handle_rtcp(self.now, contents, &mut self.events),
             _ => media.handle_rtp(self.now, contents, ecn, &mut self.events),
         }
+        self.on_traffic();
     }
 
     /// Audio and video, as an exchange of descriptions left them. `make` is asked for the machine of media when

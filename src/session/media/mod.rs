@@ -324,7 +324,14 @@ impl Media {
         let has_line = |receiver: &Receiver| matches!(lines.get(usize::from(receiver.line)), Some(Some(_)));
         let gone: Vec<usize> =
             self.receivers.iter().filter(|(_, receiver)| !has_line(receiver)).map(|(at, _)| at).collect();
-        gone.into_iter().for_each(|at| self.end_receiver(at, events));
+        for at in gone {
+            // The signalling has taken the stream away, so its place among those that SRTP knows is free.
+            let ssrc = self.receivers.get(at).map(|receiver| receiver.ssrc);
+            if let (Some(keys), Some(ssrc)) = (&mut self.keys, ssrc) {
+                keys.inbound.forget(ssrc);
+            }
+            self.end_receiver(at, events);
+        }
     }
 
     /// Which feedback is spoken: what any section in use has agreed upon.

@@ -126,6 +126,10 @@ impl Media {
         events: &mut VecDeque<Event>,
     ) -> Option<u32> {
         let line = self.lines.get(usize::from(at))?.as_deref()?;
+        if !line.agreed.direction.receives() {
+            self.dropped.not_receiving += 1;
+            return None;
+        }
         let role = match line.payload(header.payload_type) {
             Payload::Media(format) if line.format(format).is_some_and(|f| f.codec == Codec::Flexfec) => {
                 Role::Repair { of: None }
