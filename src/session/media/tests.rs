@@ -65,7 +65,7 @@ fn agreed(id: TransceiverId, mid: &str) -> AgreedMedia {
         cryptex: false,
         remote: RemoteMedia::default(),
         sender: Sender {
-            encodings: vec![Encoding { rid: None, ssrc: OURS, rtx: Some(Ssrc(0x1235)) }],
+            encodings: vec![Encoding { rid: None, ssrc: OURS, rtx: Some(Ssrc(0x1235)), fec: None }],
             ..Sender::default()
         },
         send_rids: Vec::new(),
