@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
+use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use sansrtc::buffer::Pool;
-use sansrtc::ice::{Agent, Config, LocalId};
+use sansrtc::ice::{Agent, Config, Embed, LastFlight, LocalId};
 use sansrtc::packet::Protocol;
 use sansrtc::rng::{Rng, Stream};
 use sansrtc::types::candidate::{Candidate, TcpType};
@@ -17,21 +18,70 @@ use sansrtc::types::setup::IceRole;
 
 #[derive(Debug, Arbitrary)]
 enum Step<'a> {
-    Deliver { count: u8 },
-    Lose { count: u8 },
+    Deliver {
+        count: u8,
+    },
+    Lose {
+        count: u8,
+    },
     Duplicate,
-    Replay { side: bool, port: u8 },
-    Noise { side: bool, port: u8, bytes: &'a [u8] },
+    Replay {
+        side: bool,
+        port: u8,
+    },
+    Noise {
+        side: bool,
+        port: u8,
+        bytes: &'a [u8],
+    },
     Time(u16),
-    AddLocal { side: bool, port: u8, tcp: bool },
-    RemoveLocal { side: bool, which: u8 },
-    AddRemote { side: bool, text: &'a str },
-    Tell { side: bool },
-    Restart { side: bool },
-    StreamLost { side: bool, port: u8 },
-    Role { side: bool },
-    End { side: bool },
-    Close { side: bool },
+    AddLocal {
+        side: bool,
+        port: u8,
+        tcp: bool,
+    },
+    RemoveLocal {
+        side: bool,
+        which: u8,
+    },
+    AddRemote {
+        side: bool,
+        text: &'a str,
+    },
+    Tell {
+        side: bool,
+    },
+    Restart {
+        side: bool,
+    },
+    StreamLost {
+        side: bool,
+        port: u8,
+    },
+    Role {
+        side: bool,
+    },
+    End {
+        side: bool,
+    },
+    Close {
+        side: bool,
+    },
+    /// Whether a DTLS handshake may travel in checks (draft-hancke-webrtc-sped).
+    Embed {
+        side: bool,
+        how: u8,
+    },
+    /// A flight of it, opaque to the agents.
+    Flight {
+        side: bool,
+        datagrams: Vec<&'a [u8]>,
+    },
+    /// The handshake is over at this side.
+    Complete {
+        side: bool,
+        ours: bool,
+    },
 }
 
 type Packet = (SocketAddr, SocketAddr, Protocol, Vec<u8>);
@@ -41,6 +91,8 @@ struct World {
     locals: [Vec<LocalId>; 2],
     air: VecDeque<Packet>,
     last: Option<Packet>,
+    /// What each side was given to carry.
+    flights: [Vec<Vec<u8>>; 2],
     sent: u64,
     now: Instant,
 }
@@ -59,6 +111,7 @@ fuzz_target!(|input: (bool, Vec<Step<'_>>)| {
         locals: [Vec::new(), Vec::new()],
         air: VecDeque::new(),
         last: None,
+        flights: [Vec::new(), Vec::new()],
         sent: 0,
         now,
     };
@@ -149,6 +202,21 @@ impl World {
             Step::Role { side } => self.agents[usize::from(side)].set_role(IceRole::Controlling),
             Step::End { side } => self.agents[usize::from(side)].end_of_remote_candidates(self.now),
             Step::Close { side } => self.agents[usize::from(side)].close(),
+            Step::Embed { side, how } => {
+                let how = [Embed::Off, Embed::Follow, Embed::Begin][usize::from(how % 3)];
+                self.agents[usize::from(side)].set_embed(how);
+            }
+            Step::Flight { side, datagrams } => {
+                let side = usize::from(side);
+                let flight: Vec<_> =
+                    datagrams.iter().take(40).map(|datagram| &datagram[..datagram.len().min(1200)]).collect();
+                self.flights[side].extend(flight.iter().map(|datagram| datagram.to_vec()));
+                self.agents[side].embed_flight(flight.into_iter().map(Bytes::copy_from_slice));
+            }
+            Step::Complete { side, ours } => {
+                let last = if ours { LastFlight::Ours } else { LastFlight::Theirs };
+                self.agents[usize::from(side)].on_handshake_complete(last);
+            }
         }
     }
 
@@ -167,7 +235,16 @@ impl World {
 
     fn drain(&mut self) {
         let mut pool = Pool::new();
-        for agent in &mut self.agents {
+        for (side, agent) in self.agents.iter_mut().enumerate() {
+            // Nothing comes out that the other side was not given.
+            while let Some(datagram) = agent.poll_embedded() {
+                assert!(self.flights[1 - side].iter().any(|given| given[..] == datagram[..]));
+            }
+            if agent.handshake_path().is_some() {
+                while let Some(datagram) = agent.poll_plain_flight() {
+                    assert!(self.flights[side].iter().any(|given| given[..] == datagram[..]));
+                }
+            }
             for _ in 0..100 {
                 while let Some(transmit) = agent.poll_transmit(&mut pool) {
                     self.sent += 1;
