@@ -14,18 +14,20 @@ fn forwarding_allocates_nothing_in_steady_state() {
     for profile in [SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmHmacSha1_80] {
         let mut room = Room::new(profile, 10);
         // Buffers find their size.
-        for packet in room.packets(2_000, 1_200) {
-            room.step(packet);
+        for _ in 0..8 {
+            for packet in room.packets(250, 1_200) {
+                room.step(packet);
+            }
+            room.rest();
         }
-        room.rest();
-        let packets = room.packets(1_000, 1_200);
+        let packets = room.packets(500, 1_200);
         let before = heap::allocations();
         let mut datagrams = 0;
         for packet in packets {
             datagrams += room.step(packet).datagrams;
         }
         assert_eq!(heap::allocations() - before, 0, "{profile:?}");
-        assert_eq!(datagrams, 10_000, "{profile:?}: every viewer gets every packet");
+        assert_eq!(datagrams, 5_000, "{profile:?}: every viewer gets every packet");
     }
 }
 
@@ -34,10 +36,10 @@ fn a_forwarded_packet_is_no_longer_than_it_came() {
     let mut room = Room::new(SrtpProfile::AeadAes128Gcm, 1);
     for len in [100, 500, 1_200] {
         for packet in room.packets(10, len) {
-            assert_eq!(packet.len(), len);
+            let came = packet.len();
             let sent = room.step(packet);
-            // The names of the stream are not repeated once the viewer knows it; until then they take some bytes.
-            assert!(sent.bytes <= len + 16, "{} of {len}", sent.bytes);
+            // The name of the section, until the viewer knows the stream.
+            assert!(sent.datagrams == 1 && sent.bytes <= came + 8, "{sent:?} of {came}");
         }
     }
 }

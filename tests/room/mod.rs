@@ -19,8 +19,8 @@ use sansrtc::{
     OutgoingPacket, Output, Pt, Rtc, RtcConfig, RtpPacket, TransceiverConfig, TransceiverId,
 };
 
-/// Time from packet to packet.
-const PACE: Duration = Duration::from_micros(500);
+/// Time from packet to packet: none waits for the pacer.
+const PACE: Duration = Duration::from_millis(10);
 
 /// Two ends of a connection that sends video from the first to the second.
 struct Pair {
@@ -60,6 +60,8 @@ fn rtc(identity: &Arc<Identity>, seed: u8, address: &str, now: Instant, profile:
         identity: Some(identity.clone()),
         media: MediaConfig::browser(),
         srtp_profiles: vec![profile],
+        // What the sender makes is as large as what browsers send.
+        datagram_size: 1_400,
         ..RtcConfig::default()
     };
     let clock = Clock { instant: now, unix: Duration::from_secs(1_700_000_000) };
@@ -165,7 +167,7 @@ impl Room {
             rtc.send_packet(self.sender.id, None, &packet).unwrap();
             loop {
                 match rtc.poll_output() {
-                    Output::Transmit(transmit) if (128..192).contains(&transmit.contents[0]) => {
+                    Output::Transmit(transmit) if is_rtp(&transmit.contents) => {
                         self.slab.extend_from_slice(&transmit.contents);
                         packets.push(self.slab.split());
                     }
@@ -180,6 +182,7 @@ impl Room {
     /// The forwarder's work for one packet: in, and out to every viewer.
     pub fn step(&mut self, contents: BytesMut) -> Sent {
         let mut sent = Sent::default();
+        self.now += PACE;
         let now = self.now;
         let rtc = &mut self.sender.ends[1];
         let (source, destination) = ("192.0.2.1:1000", "192.0.2.2:2000");
@@ -202,6 +205,11 @@ impl Room {
     }
 }
 
+/// RTP, and not RTCP (RFC 7983 §7, RFC 5761 §4).
+fn is_rtp(datagram: &[u8]) -> bool {
+    (128..192).contains(&datagram[0]) && !(64..96).contains(&(datagram[1] & 0x7f))
+}
+
 fn forward(now: Instant, packet: &RtpPacket, source: &mut Source, legs: &mut [Leg], sent: &mut Sent) {
     let arrived = Arrived {
         encoding: 0,
@@ -220,11 +228,11 @@ fn forward(now: Instant, packet: &RtpPacket, source: &mut Source, legs: &mut [Le
         }
         loop {
             match rtc.poll_output() {
-                Output::Transmit(transmit) => {
+                Output::Transmit(transmit) if is_rtp(&transmit.contents) => {
                     sent.datagrams += 1;
                     sent.bytes += transmit.contents.len();
                 }
-                Output::Event(_) | Output::Stream(_) => {}
+                Output::Transmit(_) | Output::Event(_) | Output::Stream(_) => {}
                 Output::Timeout(_) => break,
             }
         }
