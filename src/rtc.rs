@@ -176,7 +176,9 @@ impl Rtc {
             return Output::Event(event);
         }
         // An event that was polled may have made something due, for instance the answer to an OPEN.
-        if let Some(outbound) = self.session.poll_transmit() {
+        if self.session.take_stirred()
+            && let Some(outbound) = self.session.poll_transmit()
+        {
             return outbound.into();
         }
         Output::Timeout(self.session.next_timeout())

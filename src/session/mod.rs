@@ -76,6 +76,7 @@ pub(crate) struct Session {
     pub(crate) authenticated: Vec<(SocketAddr, SocketAddr, Protocol)>,
     pub(crate) tap: Tap,
     pub(crate) reading: Reading,
+    stirred: bool,
     /// How the association comes up.
     start: Start,
     /// Data has moved lately. Then the memory that busy times need is kept.
@@ -125,6 +126,7 @@ impl Session {
             authenticated: Vec::new(),
             tap: Tap::new(limits.tap_bytes),
             reading: Reading::On,
+            stirred: false,
             start: Start::NoData,
             busy: Timer::new(),
             failed: Timer::new(),
@@ -618,7 +620,14 @@ impl Session {
                 Reading::Paused => self.association.poll_sending_event()?,
             };
             self.on_sctp(event);
+            self.stirred = true;
         }
+    }
+
+    /// Whether [`poll_event`](Self::poll_event) took facts of the association since this was asked before: that may
+    /// have made something due.
+    pub(crate) fn take_stirred(&mut self) -> bool {
+        std::mem::take(&mut self.stirred)
     }
 
     /// When time alone will change something; `None` once the connection is closed.
