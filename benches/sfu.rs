@@ -67,7 +67,7 @@ fn timed(room: &mut Room, iterations: u64) -> Duration {
     let mut total = Duration::ZERO;
     let mut left = iterations;
     while left > 0 {
-        let batch = left.min(250);
+        let batch = left.min(100);
         let packets = room.packets(usize::try_from(batch).expect("at most 500"), 1_200);
         #[allow(clippy::disallowed_methods)]
         let start = Instant::now();

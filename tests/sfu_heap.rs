@@ -14,20 +14,20 @@ fn forwarding_allocates_nothing_in_steady_state() {
     for profile in [SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmHmacSha1_80] {
         let mut room = Room::new(profile, 10);
         // Buffers find their size.
-        for _ in 0..8 {
-            for packet in room.packets(250, 1_200) {
+        for _ in 0..15 {
+            for packet in room.packets(100, 1_200) {
                 room.step(packet);
             }
             room.rest();
         }
-        let packets = room.packets(500, 1_200);
+        let packets = room.packets(100, 1_200);
         let before = heap::allocations();
         let mut datagrams = 0;
         for packet in packets {
             datagrams += room.step(packet).datagrams;
         }
         assert_eq!(heap::allocations() - before, 0, "{profile:?}");
-        assert_eq!(datagrams, 5_000, "{profile:?}: every viewer gets every packet");
+        assert_eq!(datagrams, 1_000, "{profile:?}: every viewer gets every packet");
     }
 }
 

@@ -330,6 +330,7 @@ impl Session {
     /// For commands of media: the machine, and what it writes into.
     pub(crate) fn media_parts(&mut self) -> Option<(Instant, &mut Media, &mut Pool)> {
         let media = self.media.as_mut().filter(|_| self.life == Life::Live)?;
+        self.busy.arm(self.now + IDLE_AFTER);
         Some((self.now, media, &mut self.transport.pool))
     }
 
@@ -358,6 +359,7 @@ impl Session {
         self.transport.slim();
         self.association.slim();
         self.channels.slim();
+        self.media.iter_mut().for_each(|media| media.slim(self.now));
         self.events.shrink_to_fit();
         self.authenticated.shrink_to_fit();
     }

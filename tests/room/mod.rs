@@ -16,15 +16,20 @@ use sansrtc::sfu::{Arrived, Layer, Source, Start, Verdict, Viewer};
 use sansrtc::types::srtp_profile::SrtpProfile;
 use sansrtc::{
     Candidate, Clock, ConnectionState, Datagram, Event, Input, MediaConfig, MediaDirection, MediaType,
-    OutgoingPacket, Output, Pt, Rtc, RtcConfig, RtpPacket, TransceiverConfig, TransceiverId,
+    OutgoingPacket, Output, Pt, Rtc, RtcConfig, RtpPacket, TransceiverConfig, TransceiverId, Transmit,
 };
 
 /// Time from packet to packet: none waits for the pacer.
 const PACE: Duration = Duration::from_millis(10);
 
+/// Datagrams without media that are kept for later, at most.
+const MAX_HELD: usize = 64;
+
 /// Two ends of a connection that sends video from the first to the second.
 struct Pair {
     ends: [Rtc; 2],
+    /// Datagrams without media of either end, which are delivered when nothing is measured: consent checks and reports.
+    held: [Vec<Transmit>; 2],
     id: TransceiverId,
     pt: Pt,
 }
@@ -81,7 +86,8 @@ impl Pair {
         let offer = ends[0].create_offer().unwrap();
         let answer = ends[1].accept_offer(&offer).unwrap();
         ends[0].accept_answer(&answer).unwrap();
-        let mut pair = Pair { ends, id, pt: Pt::new(0).unwrap() };
+        let mut pair =
+            Pair { ends, held: [(); 2].map(|()| Vec::with_capacity(MAX_HELD)), id, pt: Pt::new(0).unwrap() };
         while pair.ends.iter().any(|end| end.state() != ConnectionState::Connected) {
             pair.exchange(*now);
             *now += Duration::from_millis(5);
@@ -95,6 +101,11 @@ impl Pair {
 
     /// Lets time pass for both, and moves what there is until there is nothing more.
     fn exchange(&mut self, now: Instant) {
+        for (from, to) in [(0, 1), (1, 0)] {
+            for transmit in self.held[from].drain(..) {
+                self.ends[to].handle_input(now, Input::Datagram(arrival(transmit)));
+            }
+        }
         self.ends.iter_mut().for_each(|end| end.handle_input(now, Input::Timeout));
         let mut moved = true;
         while std::mem::take(&mut moved) {
@@ -113,6 +124,17 @@ impl Pair {
                 }
             }
         }
+    }
+}
+
+fn arrival(transmit: Transmit) -> Datagram {
+    Datagram::udp(transmit.source, transmit.destination, transmit.contents.into_inner())
+}
+
+/// Keeps a datagram without media for later.
+fn hold(held: &mut Vec<Transmit>, transmit: Transmit) {
+    if held.len() < MAX_HELD {
+        held.push(transmit);
     }
 }
 
@@ -171,7 +193,8 @@ impl Room {
                         self.slab.extend_from_slice(&transmit.contents);
                         packets.push(self.slab.split());
                     }
-                    Output::Transmit(_) | Output::Event(_) | Output::Stream(_) => {}
+                    Output::Transmit(transmit) => hold(&mut self.sender.held[0], transmit),
+                    Output::Event(_) | Output::Stream(_) => {}
                     Output::Timeout(_) => break,
                 }
             }
@@ -193,7 +216,8 @@ impl Room {
                 Output::Event(Event::Packet(packet)) => {
                     forward(now, &packet, &mut self.source, &mut self.legs, &mut sent);
                 }
-                Output::Transmit(_) | Output::Event(_) | Output::Stream(_) => {}
+                Output::Transmit(transmit) => hold(&mut self.sender.held[1], transmit),
+                Output::Event(_) | Output::Stream(_) => {}
                 Output::Timeout(_) => break,
             }
         }
@@ -232,7 +256,8 @@ fn forward(now: Instant, packet: &RtpPacket, source: &mut Source, legs: &mut [Le
                     sent.datagrams += 1;
                     sent.bytes += transmit.contents.len();
                 }
-                Output::Transmit(_) | Output::Event(_) | Output::Stream(_) => {}
+                Output::Transmit(transmit) => hold(&mut pair.held[0], transmit),
+                Output::Event(_) | Output::Stream(_) => {}
                 Output::Timeout(_) => break,
             }
         }

@@ -41,6 +41,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use slab::Slab;
 
 use crate::crypto::Backend;
@@ -413,6 +414,16 @@ impl Media {
         for line in self.lines.iter().flatten() {
             self.control.say_goodbye(&line.streams);
         }
+    }
+
+    /// Gives back memory that only busy times need.
+    pub(crate) fn slim(&mut self, now: Instant) {
+        for line in self.lines.iter_mut().flatten() {
+            line.streams.iter_mut().for_each(|stream| stream.history.slim(now));
+        }
+        self.control.sent.slim(now);
+        self.control.scratch = BytesMut::new();
+        self.queue.slim();
     }
 
     /// The connection is over.

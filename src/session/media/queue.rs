@@ -107,6 +107,11 @@ impl Queue {
         self.packets.is_empty()
     }
 
+    /// Gives back memory that nothing waits in.
+    pub(super) fn slim(&mut self) {
+        self.packets.shrink_to_fit();
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Queue::default();
     }

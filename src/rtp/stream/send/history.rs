@@ -214,6 +214,13 @@ impl History {
         *self = History { highest: self.highest, saved: self.saved, ..History::new(self.config) };
     }
 
+    /// Gives all memory back when no packet is young enough to be of use.
+    pub fn slim(&mut self, now: Instant) {
+        if !self.slots.iter().any(|slot| self.is_good(now, slot)) {
+            self.clear();
+        }
+    }
+
     /// Bytes held, used or not.
     pub fn memory(&self) -> usize {
         self.buffer.capacity() + self.slots.capacity() * size_of::<Slot>()

@@ -112,16 +112,27 @@ impl Transport {
     /// has the number `stream_sequence`.
     pub fn on_sent(&mut self, now: Instant, ssrc: Ssrc, stream_sequence: Serial16, size: usize) {
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        while self.sent.len() >= MAX_PACKETS
+        self.forget(now, MAX_PACKETS - 1);
+        self.in_flight += u64::from(size);
+        self.sent.push_back(Sent { ssrc, stream_sequence, size, at: now, fate: Fate::Unknown });
+        self.next += 1;
+    }
+
+    /// Forgets the oldest packets: those that are too old, and those that are too many.
+    fn forget(&mut self, now: Instant, most: usize) {
+        while self.sent.len() > most
             || self.sent.front().is_some_and(|sent| now.saturating_duration_since(sent.at) > MAX_AGE)
         {
             if let Some(old) = self.sent.pop_front().filter(|sent| sent.fate != Fate::Came) {
                 self.in_flight -= u64::from(old.size);
             }
         }
-        self.in_flight += u64::from(size);
-        self.sent.push_back(Sent { ssrc, stream_sequence, size, at: now, fate: Fate::Unknown });
-        self.next += 1;
+    }
+
+    /// Gives back memory that only busy times need.
+    pub fn slim(&mut self, now: Instant) {
+        self.forget(now, MAX_PACKETS);
+        self.sent.shrink_to_fit();
     }
 
     /// Transport-wide feedback came. Results come in order of numbers, and only if they are asked for: walk to
