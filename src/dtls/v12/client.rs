@@ -19,6 +19,7 @@ use crate::types::srtp_profile::SrtpProfile;
 
 /// What the client waits for, with what it has gathered.
 #[derive(Debug)]
+#[allow(clippy::enum_variant_names)] // Each variant names what is waited for.
 pub(crate) enum State {
     WaitCertificate(Parameters),
     WaitServerKeyExchange(Parameters, PeerCertificate),
