@@ -114,7 +114,7 @@ impl Protection {
 
     /// A packet of parity takes the number behind `highest`; the application's go on behind that.
     pub(super) fn on_inserted(&mut self, highest: u64) {
-        self.floor = highest + 1 - self.inserted.min(highest);
+        self.floor = highest.saturating_add(1) - self.inserted.min(highest);
         self.inserted += 1;
     }
 }
@@ -214,7 +214,7 @@ impl Media {
         };
         let protection = &mut stream.protection;
         protection.prepare(formats, agreed.kind, stream.ssrc);
-        let sequence = packet.sequence + protection.inserted;
+        let sequence = packet.sequence.saturating_add(protection.inserted);
         Rewrite { sequence: Some(short_sequence(sequence)), ..Rewrite::default() }.apply(&mut bytes);
         stream.highest = stream.highest.max(Some(sequence));
         // RFC 5109 §14.1: what is protected is the packet as it is without RED.

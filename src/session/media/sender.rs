@@ -72,8 +72,9 @@ impl SendStream {
     pub(super) fn insert(&mut self) -> (Ssrc, u64) {
         let highest = self.highest.unwrap_or(0);
         self.protection.on_inserted(highest);
-        self.highest = Some(highest + 1);
-        (self.ssrc, highest + 1)
+        let next = highest.saturating_add(1);
+        self.highest = Some(next);
+        (self.ssrc, next)
     }
 
     /// A packet is sent: with the start of a key frame nobody waits for one any more.

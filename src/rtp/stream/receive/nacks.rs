@@ -94,7 +94,7 @@ impl Nacks {
         };
         if sequence > highest {
             self.highest = Some(sequence);
-            return Found::Newest(self.on_gap(now, highest + 1, sequence));
+            return Found::Newest(self.on_gap(now, highest.saturating_add(1), sequence));
         }
         let Ok(at) = self.missing.binary_search_by_key(&sequence, |missing| missing.sequence) else {
             return Found::Unexpected;

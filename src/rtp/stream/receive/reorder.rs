@@ -116,7 +116,7 @@ impl<T> Reorder<T> {
         }
         let held = self.held.pop_front()?;
         self.bytes -= held.bytes;
-        self.next = Some(held.sequence + 1);
+        self.next = Some(held.sequence.saturating_add(1));
         // The gap before what is held now was noticed when the first packet behind it came.
         self.since = if self.is_blocked() { self.held.iter().map(|held| held.arrived).min() } else { None };
         Some(Next::Packet { sequence: held.sequence, packet: held.packet })
