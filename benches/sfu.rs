@@ -24,14 +24,15 @@ const HEADER: usize = 28;
 /// The bare cryptography: a packet opened once, then copied and sealed for each viewer.
 enum Floor {
     Gcm(Box<dyn AeadKey>),
-    CounterMode(AesKey, HmacSha1Key),
+    CounterMode(Box<(AesKey, HmacSha1Key)>),
 }
 
 impl Floor {
     fn new(profile: SrtpProfile) -> Floor {
         match profile {
             SrtpProfile::Aes128CmHmacSha1_80 => {
-                Floor::CounterMode(AesKey::new(&[1; 16]).expect("16 bytes"), HmacSha1Key::new(&[2; 20]))
+                let aes = AesKey::new(&[1; 16]).expect("16 bytes");
+                Floor::CounterMode(Box::new((aes, HmacSha1Key::new(&[2; 20]))))
             }
             _ => Floor::Gcm(crypto::ring().aead(AeadAlgorithm::Aes128Gcm, &[1; 16]).expect("16 bytes")),
         }
@@ -54,7 +55,8 @@ impl Floor {
                 let (head, body) = packet.split_at_mut(HEADER);
                 black_box(key.seal_in_place(&[3; 12], head, body));
             }
-            Floor::CounterMode(aes, mac) => {
+            Floor::CounterMode(keys) => {
+                let (aes, mac) = keys.as_ref();
                 aes.apply_counter_mode(&[3; 16], &mut packet[HEADER..]);
                 black_box(mac.sign(&[packet, &[0; 4]]));
             }

@@ -47,15 +47,15 @@ fn a_listener_is_shared_by_many_connections() {
     let deadline = now + Duration::from_secs(20);
     while now < deadline {
         let mut wake: Option<Instant> = None;
-        for number in 0..CLIENTS {
+        for (number, client) in clients.iter_mut().enumerate() {
             loop {
-                match clients[number].poll_output() {
+                match client.poll_output() {
                     Output::Stream(StreamOutput::Open { key, local, remote, .. }) => {
                         assert_eq!(remote, listener());
                         let from = SocketAddr::new(local.unwrap(), 40_000);
                         strangers.insert((number, key), IncomingStream::new(listener(), from));
                         let opened = StreamInput::Opened { key, local: from };
-                        clients[number].handle_input(now, Input::Stream(opened));
+                        client.handle_input(now, Input::Stream(opened));
                     }
                     Output::Stream(StreamOutput::Write { key, contents }) => {
                         let name = (number, key);
@@ -75,7 +75,7 @@ fn a_listener_is_shared_by_many_connections() {
                     Output::Stream(other) => panic!("{other:?}"),
                     Output::Transmit(transmit) => panic!("{transmit:?}"),
                     Output::Event(Event::ChannelOpen(channel)) => {
-                        clients[number].send(channel, MessageKind::Text, "hello").unwrap();
+                        client.send(channel, MessageKind::Text, "hello").unwrap();
                     }
                     Output::Event(_) => {}
                     Output::Timeout(at) => {

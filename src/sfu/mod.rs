@@ -69,5 +69,7 @@ impl Layer {
     }
 }
 
+// A test may look at the clock once, for a time to start from.
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests;

@@ -94,7 +94,9 @@ impl Rates {
     }
 }
 
+// A test may look at the clock once, for a time to start from.
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
 

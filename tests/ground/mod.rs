@@ -107,6 +107,9 @@ enum Arrival {
     Closed(End),
 }
 
+/// Whether a datagram from here to there with these contents arrives.
+pub type Lets = dyn FnMut(SocketAddr, SocketAddr, &[u8]) -> bool;
+
 pub struct Ground {
     pub now: Instant,
     pub hosts: Vec<Host>,
@@ -119,7 +122,7 @@ pub struct Ground {
     incoming: Vec<Option<(usize, IncomingStream, End)>>,
     next_port: u16,
     /// Looks at every datagram: `false` loses it. From, to, contents.
-    pub lets: Box<dyn FnMut(SocketAddr, SocketAddr, &[u8]) -> bool>,
+    pub lets: Box<Lets>,
     /// Whether the server answers at all.
     pub server_alive: bool,
     /// Every datagram to the server over UDP, as it arrived.

@@ -173,9 +173,7 @@ impl Media {
         pool: &mut Pool,
         max_segments: usize,
     ) -> Option<Run> {
-        if self.keys.is_none() {
-            return None;
-        }
+        self.keys.as_ref()?;
         if self.control.has_output(now)
             && let Some(run) = self.poll_rtcp(now, pool)
         {

@@ -200,7 +200,10 @@ fn wishes(kind: Kind) -> impl Strategy<Value = Vec<(u64, Option<Layer>)>> {
     })
 }
 
-fn kind_and_wishes() -> impl Strategy<Value = (Kind, Vec<Vec<(u64, Option<Layer>)>>)> {
+/// When a viewer asks for which layer, in order.
+type Wishes = Vec<(u64, Option<Layer>)>;
+
+fn kind_and_wishes() -> impl Strategy<Value = (Kind, Vec<Wishes>)> {
     (0..KINDS.len()).prop_flat_map(|at| (Just(KINDS[at]), prop::collection::vec(wishes(KINDS[at]), 1..4)))
 }
 

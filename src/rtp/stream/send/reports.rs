@@ -62,7 +62,7 @@ impl Reports {
         let (at, timestamp) = self.last?;
         // RFC 3550 §6.4.1: the same moment as `ntp`, which is not that of the last packet.
         let passed = now.saturating_duration_since(at).as_nanos() * u128::from(self.clock_rate);
-        let units = u32::try_from(passed / 1_000_000_000 & 0xffff_ffff).unwrap_or(0);
+        let units = u32::try_from((passed / 1_000_000_000) & 0xffff_ffff).unwrap_or(0);
         Some(SenderInfo {
             ntp,
             rtp: timestamp.add(units).0,

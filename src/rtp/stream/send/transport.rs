@@ -189,8 +189,8 @@ impl Transport {
         let from = from.min(self.sent.len());
         let around = self.sent.range(from..).zip(from..).chain(self.sent.range(..from).zip(0..));
         let mut walked = 0;
-        let found = around.take(*steps).inspect(|_| walked += 1);
-        let found = found.filter(|(sent, _)| sent.ssrc == ssrc && sent.stream_sequence == number).next();
+        let mut near = around.take(*steps).inspect(|_| walked += 1);
+        let found = near.find(|(sent, _)| sent.ssrc == ssrc && sent.stream_sequence == number);
         let index = found.map(|(_, index)| index);
         *steps -= walked;
         index

@@ -94,7 +94,7 @@ fn what_is_no_init_chunk_is_refused_and_changes_nothing() {
             "{text}"
         );
         let (answer, _) = b.answer(&offer(offered));
-        let forged: Answer = edit(&answer.to_string(), ANSWERED, &text).parse().unwrap();
+        let forged: Answer = edit(answer.to_string(), ANSWERED, &text).parse().unwrap();
         let error = a.negotiator.clone().accept_answer(&forged).unwrap_err();
         assert_eq!(error, NegotiationError::BadSctpInit { section: 0 }, "{text}");
         assert_eq!(remote(a.accept(&answer)).as_deref(), Some(ANSWERED));
@@ -119,7 +119,7 @@ fn what_changes_or_comes_later_is_refused() {
     let (answer, applied) = b.answer(&offered);
     assert_eq!((init_of(&answer.to_string()), remote(applied)), (None, None));
     a.accept(&answer);
-    let added = edit(&a.offer().to_string(), "a=mid:0", &format!("a=mid:0\r\na=sctp-init:{OFFERED}"));
+    let added = edit(a.offer().to_string(), "a=mid:0", &format!("a=mid:0\r\na=sctp-init:{OFFERED}"));
     assert_eq!(b.try_answer(&offer(added)).unwrap_err(), NegotiationError::SctpInitChanged { section: 0 });
 }
 
@@ -140,6 +140,6 @@ fn an_answer_that_speaks_of_it_unasked_is_not_listened_to() {
     let (mut a, mut b) = (End::new(1), End::new(2));
     let offer = a.offer();
     let (answer, _) = b.answer(&offer);
-    let text = edit(&answer.to_string(), "a=mid:0", &format!("a=mid:0\r\na=sctp-init:{ANSWERED}"));
+    let text = edit(answer.to_string(), "a=mid:0", &format!("a=mid:0\r\na=sctp-init:{ANSWERED}"));
     assert_eq!(remote(a.accept(&text.parse().unwrap())), None);
 }
