@@ -333,7 +333,7 @@ impl Room {
                 }
             }
             while world.sim.event(leg.ends[0]).is_some() {}
-            if (*tick as usize + n * 3) % 50 == 0 {
+            if (*tick as usize + n * 3).is_multiple_of(50) {
                 let layer = wish(n, *tick as usize / 50 + 1);
                 leg.tracks.iter_mut().for_each(|track| track.machine.set_wanted(Some(layer)));
             }
