@@ -129,7 +129,7 @@ fn what_cannot_be_sent_is_an_error_and_changes_nothing() {
     call.sim.with(a, |rtc, _| {
         let pt = rtc.transceiver(id).unwrap().formats[0].send;
         let other = sansrtc::Pt::new(127).unwrap();
-        let packet = OutgoingPacket::new(pt, 1, 1, &[0; 1200]);
+        let packet = OutgoingPacket::new(pt, 1, 1, &[0; 1300]);
         assert_eq!(rtc.send_packet(id, None, &packet), Err(SendMediaError::TooLarge));
         let packet = OutgoingPacket::new(pt, 1, 1, b"a");
         assert_eq!(rtc.send_packet(id, strange, &packet), Err(SendMediaError::UnknownRid));
