@@ -117,7 +117,8 @@ fn servers_are_asked_one_after_the_other_at_the_pace_of_checks() {
         ground.run_for(Duration::from_millis(10));
         times.push(ground.hosts[a].sent.len() - before);
     }
-    assert_eq!(times.iter().sum::<usize>(), 8, "{times:?}");
+    // The first leaves with the commands that start gathering.
+    assert_eq!(ground.hosts[a].sent.len(), 8, "{times:?}");
     assert!(times.iter().all(|count| *count <= 1), "{times:?}");
 }
 

@@ -24,8 +24,8 @@ pub(super) struct Consent {
     unanswered: u32,
     /// When the last one was.
     asked: Option<Instant>,
-    /// The peer has checked another pair since the last answer, as one does that has lost this one.
-    hinted: bool,
+    /// When the peer last checked another pair, as one does that has lost this one; since the last answer.
+    hinted: Option<Instant>,
     /// The next check.
     pub(super) next: Timer,
     /// Data was sent since consent was renewed.
@@ -156,7 +156,7 @@ impl Agent {
 
     /// Whether consent checks of the path are not answered at the moment. The last one may still be.
     pub(super) fn is_doubted(&self) -> bool {
-        let most = if self.consent.hinted { 1 } else { DOUBTED_AFTER };
+        let most = if self.consent.hinted.is_some() { 1 } else { DOUBTED_AFTER };
         self.config.moves
             && self.consent.unanswered > most
             && self.consent.of.is_some_and(|(generation, _)| generation == self.current.id)
@@ -167,10 +167,14 @@ impl Agent {
         let selected = self.current.selected.and_then(|id| self.current.checklist.pair(id));
         let Some(selected) = selected.filter(|pair| pair.id != checked) else { return };
         let is_quiet = now.saturating_duration_since(selected.last_heard) > MAX_CONSENT_RTO;
-        let asked = self.consent.asked.is_some_and(|at| now.saturating_duration_since(at) < MAX_CONSENT_RTO);
-        if self.config.moves && !self.config.lite && is_quiet && !asked {
-            self.consent.hinted = true;
-            self.consent.next.arm_no_later_than(now);
+        let of_late =
+            |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < MAX_CONSENT_RTO);
+        if self.config.moves && !self.config.lite && is_quiet && !of_late(self.consent.hinted) {
+            self.consent.hinted = Some(now);
+            // While data flows, or an answer is missing, the question is out already.
+            if !of_late(self.consent.asked) {
+                self.consent.next.arm_no_later_than(now);
+            }
             // If that one is to be gone over to, it has to have answered of late.
             if self.current.checklist.pair(checked).is_some_and(Pair::is_valid) {
                 self.send_check(now, self.current.id, checked, false);
@@ -208,7 +212,7 @@ impl Agent {
             return;
         }
         self.consent.unanswered = 0;
-        self.consent.hinted = false;
+        self.consent.hinted = None;
         self.consent.expiry.arm(now + self.config.consent_timeout);
         if !self.config.lite {
             let interval = self.consent_interval();

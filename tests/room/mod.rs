@@ -224,6 +224,12 @@ impl Room {
         sent
     }
 
+    /// Datagrams without media that left since the last rest: reports, and checks of the path.
+    pub fn controls(&self) -> usize {
+        let pairs = std::iter::once(&self.sender).chain(self.legs.iter().map(|leg| &leg.pair));
+        pairs.flat_map(|pair| &pair.held).map(Vec::len).sum()
+    }
+
     pub fn viewers(&self) -> usize {
         self.legs.len()
     }

@@ -7,7 +7,7 @@
 //!  send_packet ── written once ──> Queue ── stamped and sealed where it lies ──> Transmit
 //! ```
 //!
-//! What was agreed for a transceiver is a [`line::Line`]. A stream of the peer is made by its first authentic
+//! What was agreed for a transceiver is a `line::Line`. A stream of the peer is made by its first authentic
 //! packet that belongs to a line; a stream that is sent, by the agreement.
 //!
 //! | bound | of |
@@ -15,7 +15,7 @@
 //! | [`MAX_RECEIVERS`] | streams of the peer, all together |
 //! | [`MAX_UNSIGNALLED`](crate::srtp::MAX_UNSIGNALLED) | streams that were not signalled |
 //! | [`MAX_WAITING`] | packets that the application has not polled; the newest are dropped |
-//! | [`queue::MAX_PACKETS`], `media_send_buffer` | packets that wait to be sent |
+//! | `queue::MAX_PACKETS`, `media_send_buffer` | packets that wait to be sent |
 
 mod control;
 mod forward;

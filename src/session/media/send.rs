@@ -58,7 +58,11 @@ impl Media {
         if self.is_overtaken(place, packet.sequence) {
             return Err(SendMediaError::Overtaken);
         }
-        let room = max.saturating_sub(self.parity_overhead(place));
+        // Parity over a packet is longer than the packet, and has to fit as well.
+        let room = match self.parity_overhead(place) {
+            0 => max,
+            overhead => self.packet_room().saturating_sub(overhead),
+        };
         if !self.queue.has_room(1, len + extensions + FILLED_IN, self.limits.send_buffer) {
             return Err(SendMediaError::WouldBlock);
         }
