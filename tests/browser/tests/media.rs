@@ -6,7 +6,9 @@ use serde_json::Value;
 /// Helpers in the page: one connection with fake devices, and what its statistics say.
 const HELPERS: &str = r#"
     window.call = async ({ codec, encodings, audio = true, video = true } = {}) => {
-        const stream = await navigator.mediaDevices.getUserMedia({ audio, video: video && { width: 640, height: 360 } });
+        // Three layers are made of a large picture only.
+        const size = encodings ? { width: 1280, height: 720 } : { width: 640, height: 360 };
+        const stream = await navigator.mediaDevices.getUserMedia({ audio, video: video && size });
         const pc = new RTCPeerConnection();
         for (const track of stream.getAudioTracks()) pc.addTrack(track, stream);
         for (const track of stream.getVideoTracks()) {
