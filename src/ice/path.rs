@@ -24,8 +24,9 @@ pub(super) struct Consent {
     unanswered: u32,
     /// When the last one was.
     asked: Option<Instant>,
-    /// When the peer last checked another pair, as one does that has lost this one; since the last answer.
-    hinted: Option<Instant>,
+    /// When the peer last checked another pair, as one does that has lost this one, and which; until a later check
+    /// is answered.
+    hinted: Option<(Instant, PairId)>,
     /// The next check.
     pub(super) next: Timer,
     /// Data was sent since consent was renewed.
@@ -141,6 +142,11 @@ impl Agent {
         self.send_check(now, generation, id, false);
         if self.consent.unanswered == DOUBTED_AFTER {
             self.warm_backup(now);
+            // What is to be gone over to has to have answered of late.
+            let other = self.consent.hinted.and_then(|(_, id)| self.current.checklist.pair(id));
+            if let Some(id) = other.filter(|pair| pair.is_valid()).map(|pair| pair.id) {
+                self.send_check(now, self.current.id, id, false);
+            }
         }
         let was = self.current.state;
         self.update_state();
@@ -163,22 +169,18 @@ impl Agent {
     }
 
     /// The peer checks another pair than the selected one: it may have lost that one, which a consent check tells.
+    ///
+    /// The other pair is checked only when that one is not answered: two ends that answered each other's checks
+    /// with checks would never stop.
     pub(super) fn doubt_selected(&mut self, now: Instant, checked: PairId) {
         let selected = self.current.selected.and_then(|id| self.current.checklist.pair(id));
-        let Some(selected) = selected.filter(|pair| pair.id != checked) else { return };
-        let is_quiet = now.saturating_duration_since(selected.last_heard) > MAX_CONSENT_RTO;
-        let of_late =
-            |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < MAX_CONSENT_RTO);
-        if self.config.moves && !self.config.lite && is_quiet && !of_late(self.consent.hinted) {
-            self.consent.hinted = Some(now);
-            // While data flows, or an answer is missing, the question is out already.
-            if !of_late(self.consent.asked) {
-                self.consent.next.arm_no_later_than(now);
-            }
-            // If that one is to be gone over to, it has to have answered of late.
-            if self.current.checklist.pair(checked).is_some_and(Pair::is_valid) {
-                self.send_check(now, self.current.id, checked, false);
-            }
+        if selected.is_none_or(|pair| pair.id == checked) || !self.config.moves || self.config.lite {
+            return;
+        }
+        self.consent.hinted = Some((now, checked));
+        let asked = self.consent.asked.is_some_and(|at| now.saturating_duration_since(at) < MIN_RTO / 2);
+        if self.consent.unanswered == 0 && !asked {
+            self.consent.next.arm_no_later_than(now);
         }
     }
 
@@ -212,7 +214,8 @@ impl Agent {
             return;
         }
         self.consent.unanswered = 0;
-        self.consent.hinted = None;
+        let asked = self.consent.asked;
+        self.consent.hinted = self.consent.hinted.filter(|(at, _)| asked.is_none_or(|asked| asked < *at));
         self.consent.expiry.arm(now + self.config.consent_timeout);
         if !self.config.lite {
             let interval = self.consent_interval();
