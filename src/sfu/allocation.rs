@@ -169,8 +169,8 @@ fn fill(budget: u64, tracks: &[Track<'_>], order: &[usize], places: &mut Vec<Opt
 }
 
 // A test may look at the clock once, for a time to start from.
-#[cfg(test)]
 #[allow(clippy::disallowed_methods)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

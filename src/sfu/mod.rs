@@ -70,6 +70,6 @@ impl Layer {
 }
 
 // A test may look at the clock once, for a time to start from.
-#[cfg(test)]
 #[allow(clippy::disallowed_methods)]
+#[cfg(test)]
 mod tests;

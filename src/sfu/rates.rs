@@ -95,8 +95,8 @@ impl Rates {
 }
 
 // A test may look at the clock once, for a time to start from.
-#[cfg(test)]
 #[allow(clippy::disallowed_methods)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

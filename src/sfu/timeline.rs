@@ -68,8 +68,8 @@ fn captured_apart(rate: u32, last: &Moment, next: &Moment) -> Option<i64> {
 }
 
 // A test may look at the clock once, for a time to start from.
-#[cfg(test)]
 #[allow(clippy::disallowed_methods)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
