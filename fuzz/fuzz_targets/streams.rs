@@ -100,7 +100,7 @@ impl Machines {
                 for packet in Compound::new(bytes).flatten() {
                     match packet {
                         Packet::TransportWide(told) => {
-                            drop(self.transport.handle_transport_wide(&told).count())
+                            let _ = self.transport.handle_transport_wide(&told).count();
                         }
                         Packet::Congestion(told) => drop(self.transport.handle_congestion(&told).count()),
                         Packet::ReceiverReport(report) => report.blocks.iter().for_each(|block| {
