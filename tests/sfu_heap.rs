@@ -26,13 +26,8 @@ fn forwarding_allocates_nothing_in_steady_state() {
         for packet in packets {
             datagrams += room.step(packet).datagrams;
         }
-        // A second passes: checks of consent and reports go on beside, and may allocate once each.
-        let allocations = heap::allocations() - before;
-        let controls = room.controls();
-        assert!(
-            allocations <= controls as u64 && controls < 100,
-            "{profile:?}: {allocations}, {controls} controls"
-        );
+        // The room copies each datagram without media to keep it, and nothing else allocates.
+        assert_eq!(heap::allocations() - before, room.controls() as u64, "{profile:?}");
         assert_eq!(datagrams, 1_000, "{profile:?}: every viewer gets every packet");
     }
 }

@@ -132,7 +132,9 @@ fn arrival(transmit: Transmit) -> Datagram {
 }
 
 /// Keeps a datagram without media for later.
-fn hold(held: &mut Vec<Transmit>, transmit: Transmit) {
+fn hold(held: &mut Vec<Transmit>, mut transmit: Transmit) {
+    // A copy: what is kept would pin the slab that it lies in, and media would need another.
+    transmit.contents = BytesMut::from(&transmit.contents[..]).into();
     if held.len() < MAX_HELD {
         held.push(transmit);
     }
