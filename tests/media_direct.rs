@@ -26,6 +26,7 @@ fn transport(peer: &Rtc, dtls_role: DtlsRole, ice_role: IceRole) -> RemoteTransp
         end_of_candidates: false,
         ice_lite: false,
         sped: parameters.sped,
+        renomination: true,
         dtls_role,
         ice_role,
     }

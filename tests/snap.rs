@@ -116,6 +116,7 @@ fn applied(peer: &Rtc, dtls_role: DtlsRole, ice_role: IceRole) -> Applied {
             end_of_candidates: true,
             ice_lite: known.ice_lite,
             sped: known.sped,
+            renomination: true,
             dtls_role,
             ice_role,
         }),

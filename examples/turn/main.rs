@@ -1,4 +1,4 @@
-//! A small TURN and STUN server over UDP and TCP: the machine of `sansrtc::turn::server` on real sockets.
+//! A small TURN and STUN server over UDP, TCP and TLS: the machine of `sansrtc::turn::server` on real sockets.
 //!
 //! ```text
 //! cargo run --release --example turn -- --user alice:secret
@@ -7,22 +7,32 @@
 //! prints where it listens. Without `--user` and `--secret` it is a STUN server. It relays to public addresses only,
 //! unless `--allow-peer` or `--allow-private` says otherwise: a relay must be no door into the network it stands in.
 //!
-//! One thread owns everything (`relay.rs`); a client's TCP stream is in `stream.rs`.
+//! `--tls ADDR` takes clients under TLS (`turns:`), with a certificate from files, or with one that is made at the start
+//! and that nobody vouches for.
+//!
+//! One thread owns everything (`relay.rs`); a client's stream is in `stream.rs`.
 
 // An example is the caller that the library asks for: it owns the clock, the threads and the sockets.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod relay;
 mod stream;
+#[allow(dead_code)] // Shared with the other examples; only the certificate is made here.
+#[path = "../common/tls.rs"]
+mod tls;
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sansrtc::turn::server::{Config, Network, PeerPolicy, Users, time_limited};
 
 /// Relays for WebRTC clients (TURN), and tells them their addresses (STUN).
@@ -38,6 +48,15 @@ struct Args {
     /// Do not listen on TCP.
     #[arg(long)]
     no_tcp: bool,
+    /// An address to take clients at under TLS; by custom the port is 5349, or 443. Repeatable.
+    #[arg(long, value_name = "ADDR")]
+    tls: Vec<SocketAddr>,
+    /// The certificate for TLS, and those between it and its authority, in PEM. Without it one is made.
+    #[arg(long, value_name = "FILE", requires_all = ["tls", "key"])]
+    cert: Option<PathBuf>,
+    /// The key of the certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// The local address to relay from, one for IPv4 and one for IPv6. Without it: the first of each that is
     /// listened on.
     #[arg(long, value_name = "IP")]
@@ -143,7 +162,16 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     for &ip in &bind {
         relay.listen_udp(SocketAddr::new(ip, args.port))?;
         if !args.no_tcp {
-            relay.listen_tcp(SocketAddr::new(ip, args.port))?;
+            relay.listen_tcp(SocketAddr::new(ip, args.port), None)?;
+        }
+    }
+    if !args.tls.is_empty() {
+        let tls = match (&args.cert, &args.key) {
+            (Some(certificate), Some(key)) => certified(certificate, key)?,
+            _ => tls::self_signed(&args.tls.iter().map(SocketAddr::ip).collect::<Vec<_>>())?,
+        };
+        for &address in &args.tls {
+            relay.listen_tcp(address, Some(Arc::clone(&tls)))?;
         }
     }
     if let Some(other) = args.alternate {
@@ -167,6 +195,19 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     relay.run(&stop)?;
     println!("stopped: {}", relay.summary());
     Ok(())
+}
+
+/// TLS with a certificate and a key from files.
+fn certified(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Box<dyn Error>> {
+    let of = |path: &Path, error: &dyn Error| format!("{}: {error}", path.display());
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain: Vec<CertificateDer<'static>> = chain.map_err(|error| of(certificate, &error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| of(key, &error))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    Ok(Arc::new(config))
 }
 
 /// Prints credentials for a client, as a web service would hand them out.

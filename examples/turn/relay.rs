@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listening UDP ──datagram──▶          ──transmit──▶ the socket of its source address
-//! TCP streams   ──bytes─────▶  Server  ──transmit──▶ the stream of its two addresses
+//! TCP and TLS   ──bytes─────▶  Server  ──transmit──▶ the stream of its two addresses
 //! relayed UDP   ──datagram──▶          ──event─────▶ open and close relayed sockets, close streams
 //! ```
 
@@ -16,13 +16,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use mio::net::{TcpListener, UdpSocket};
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustls::ServerConfig;
 use sansrtc::Clock;
 use sansrtc::buffer::Pool;
 use sansrtc::packet::{Protocol, Transmit};
 use sansrtc::rng::{Rng, Stream as Label};
 use sansrtc::turn::server::{Config, Event, FiveTuple, Server, Users};
 
-use crate::stream::Stream;
+use crate::stream::{Piece, Stream};
 
 /// Datagrams read from one socket, and pieces of one stream, before the others have their turn.
 const BATCH: usize = 64;
@@ -46,6 +47,12 @@ enum Kind {
     Relayed,
 }
 
+/// A socket that streams come from.
+struct Listener {
+    socket: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+}
+
 /// The server and its sockets.
 pub(crate) struct Relay {
     poll: Poll,
@@ -53,7 +60,7 @@ pub(crate) struct Relay {
     pool: Pool,
     udp: HashMap<Token, Udp>,
     by_address: HashMap<SocketAddr, Token>,
-    listeners: HashMap<Token, (TcpListener, SocketAddr)>,
+    listeners: HashMap<Token, Listener>,
     streams: HashMap<Token, Stream>,
     by_tuple: HashMap<FiveTuple, Token>,
     /// Relay addresses as they are called outside, and where they are bound.
@@ -96,15 +103,19 @@ impl Relay {
         Ok(())
     }
 
-    /// Takes clients over TCP.
-    pub(crate) fn listen_tcp(&mut self, address: SocketAddr) -> io::Result<()> {
+    /// Takes clients over TCP, or over TLS with this configuration.
+    pub(crate) fn listen_tcp(
+        &mut self,
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> io::Result<()> {
         let bound =
             TcpListener::bind(address).and_then(|socket| socket.local_addr().map(|local| (socket, local)));
         let (mut socket, local) = bound.map_err(|error| named(error, "TCP", address))?;
         let token = self.token();
         self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.listeners.insert(token, (socket, local));
-        println!("tcp {local}");
+        println!("{} {local}", if tls.is_some() { "tls" } else { "tcp" });
+        self.listeners.insert(token, Listener { socket, tls });
         Ok(())
     }
 
@@ -200,12 +211,13 @@ impl Relay {
             let Some(stream) = self.streams.get_mut(&token) else { return };
             let tuple = stream.tuple;
             match stream.read(&mut self.scratch) {
-                Ok(None) => return,
-                Ok(Some(piece)) if !piece.is_empty() => {
+                Ok(Piece::Dry) => return,
+                Ok(Piece::Other) => {}
+                Ok(Piece::Data(piece)) => {
                     self.server.handle_stream(Instant::now(), tuple, piece);
                     self.settle();
                 }
-                Ok(Some(_)) | Err(_) => {
+                Ok(Piece::End) | Err(_) => {
                     self.server.handle_stream_closed(Instant::now(), tuple);
                     self.close_stream(tuple);
                     return;
@@ -217,8 +229,9 @@ impl Relay {
 
     fn accept(&mut self, token: Token) {
         for _ in 0..BATCH {
-            let Some((listener, _)) = self.listeners.get(&token) else { return };
-            let (mut socket, client) = match listener.accept() {
+            let Some(listener) = self.listeners.get(&token) else { return };
+            let tls = listener.tls.clone();
+            let (mut socket, client) = match listener.socket.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -228,11 +241,14 @@ impl Relay {
                 }
             };
             let Ok(server) = socket.local_addr() else { continue };
-            let tuple = FiveTuple { client, server, protocol: Protocol::Tcp };
+            let protocol = if tls.is_some() { Protocol::Tls } else { Protocol::Tcp };
+            let tuple = FiveTuple { client, server, protocol };
             let token = self.token();
             let interest = Interest::READABLE | Interest::WRITABLE;
-            if self.poll.registry().register(&mut socket, token, interest).is_ok() {
-                self.streams.insert(token, Stream::new(socket, tuple, Instant::now()));
+            if self.poll.registry().register(&mut socket, token, interest).is_ok()
+                && let Ok(stream) = Stream::new(socket, tuple, Instant::now(), tls.as_ref())
+            {
+                self.streams.insert(token, stream);
                 self.by_tuple.insert(tuple, token);
             }
         }
@@ -309,6 +325,7 @@ impl Relay {
     fn close_stream(&mut self, tuple: FiveTuple) {
         let Some(token) = self.by_tuple.remove(&tuple) else { return };
         if let Some(mut stream) = self.streams.remove(&token) {
+            stream.finish();
             let _ = self.poll.registry().deregister(&mut stream.socket);
         }
     }

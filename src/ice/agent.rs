@@ -23,7 +23,7 @@ use crate::packet::{Ecn, Protocol, Transmit};
 use crate::rng::Rng;
 use crate::stun::Message;
 use crate::time::{Timer, earliest};
-use crate::types::candidate::{Candidate, Foundation, TcpType, priority};
+use crate::types::candidate::{Candidate, FAMILY_STEP, Foundation, TcpType, priority};
 use crate::types::credentials::Credentials;
 use crate::types::setup::IceRole;
 
@@ -66,8 +66,9 @@ enum Usage {
 /// # When a pair is nominated
 /// By a controlling agent, once: as soon as the best pair that may still become valid is valid. Else, three
 /// round trips after the first pair became valid (at least 100 ms, at most [`Config::nomination_wait`], which is
-/// also what a relayed pair waits), the best one then. A second nomination happens only when the selected pair
-/// does not answer any more while another one does.
+/// also what a relayed pair waits), the best one then. A second nomination happens when the selected pair does not
+/// answer any more while another one does, and, with [`Config::moves`], when a better one has become valid. With
+/// [`set_renomination`](Agent::set_renomination) the peer can tell the later one by its number.
 #[derive(Debug)]
 pub struct Agent {
     pub(super) config: Config,
@@ -79,6 +80,10 @@ pub struct Agent {
     /// A check was sent since the last role switch.
     pub(super) may_switch_role: bool,
     remote_lite: bool,
+    /// Both ends number their nominations.
+    pub(super) renominates: bool,
+    /// The highest number of a nomination, sent or heard.
+    pub(super) nomination: u32,
     locals: Vec<Local>,
     next_local: u32,
     next_pair: u32,
@@ -136,6 +141,8 @@ impl Agent {
             tie_breaker,
             may_switch_role: true,
             remote_lite: false,
+            renominates: false,
+            nomination: 0,
             locals: Vec::new(),
             next_local: 0,
             next_pair: 0,
@@ -159,8 +166,8 @@ impl Agent {
     // ----- commands -----
 
     /// Takes a local candidate, whose base the caller has a socket for. Its priority is lowered until it differs
-    /// from those of the others (RFC 8445 §5.1.2.1); signal it as [`local_candidate`](Agent::local_candidate)
-    /// gives it.
+    /// from those of the others (RFC 8445 §5.1.2.1), by two local preferences at a time, so that IPv6 and IPv4 go on
+    /// taking turns (RFC 8421 §4); signal it as [`local_candidate`](Agent::local_candidate) gives it.
     ///
     /// An active TCP candidate stands for any number of streams that leave from its address, and is their local
     /// address to the agent, port 9 and all; a passive one is the address of a listener (RFC 6544 §5).
@@ -218,7 +225,7 @@ impl Agent {
             if self.locals.iter().all(|local| local.candidate.priority() != candidate.priority()) {
                 break;
             }
-            let lower = candidate.priority().saturating_sub(1 << 8);
+            let lower = candidate.priority().saturating_sub(FAMILY_STEP);
             candidate = candidate.with_priority(lower);
         }
         let id = LocalId(self.next_local);
@@ -434,6 +441,12 @@ impl Agent {
         self.shut();
         self.current.remotes = Vec::new();
         self.locals = Vec::new();
+    }
+
+    /// Says whether both ends have the ICE option `renomination` (draft-thatcher-ice-renomination): a controlled agent
+    /// then goes by the numbers of nominations, and a controlling one sends them when it nominates again.
+    pub fn set_renomination(&mut self, is_agreed: bool) {
+        self.renominates = is_agreed;
     }
 
     // ----- DTLS in checks -----

@@ -130,8 +130,8 @@ impl Agent {
         let Some(id) = self.pair_of(now, request, message.priority()) else { return };
         self.on_heard(now, request);
         self.doubt_selected(now, id);
-        if message.use_candidate() {
-            self.on_use_candidate(now, id);
+        if let Some(nomination) = self.nomination_in(message) {
+            self.on_use_candidate(now, id, nomination);
         }
         self.trigger(now, id);
         self.reconsider(now);
@@ -195,12 +195,14 @@ impl Agent {
         }
     }
 
-    /// The controlling end nominates the pair (RFC 8445 §7.3.1.5, §8.2).
-    fn on_use_candidate(&mut self, now: Instant, id: PairId) {
+    /// The controlling end nominates the pair (RFC 8445 §7.3.1.5, §8.2), by this number.
+    fn on_use_candidate(&mut self, now: Instant, id: PairId, nomination: u32) {
         if self.role == IceRole::Controlling {
             return;
         }
+        self.nomination = self.nomination.max(nomination);
         let Some(pair) = self.current.checklist.pair_mut(id) else { return };
+        pair.nomination = pair.nomination.max(nomination);
         if self.config.lite && !pair.is_valid() {
             pair.state = PairState::Succeeded;
             let path = pair.path();

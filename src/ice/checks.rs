@@ -97,6 +97,7 @@ impl Agent {
     pub(super) fn send_check(&mut self, now: Instant, generation: GenerationId, id: PairId, nominates: bool) {
         let transaction = TransactionId::tagged(self.tag, &mut self.rng);
         let (role, tie_breaker) = (self.role, self.tie_breaker);
+        let nomination = self.nomination_number().filter(|_| nominates);
         let Some(generation) = self.generation_mut(generation) else { return };
         let generation_id = generation.id;
         let Some(pair) = generation.checklist.pair_mut(id) else { return };
@@ -112,7 +113,7 @@ impl Agent {
             local: pair.local.address,
             remote: pair.remote.address,
             protocol: pair.protocol,
-            body: Body::Check { priority: pair.check_priority(), role, tie_breaker, nominates },
+            body: Body::Check { priority: pair.check_priority(), role, tie_breaker, nominates, nomination },
         };
         generation.begin(Transaction {
             id: transaction,

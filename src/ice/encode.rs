@@ -28,7 +28,14 @@ pub(super) struct Outgoing {
 #[derive(Debug)]
 pub(super) enum Body {
     /// A connectivity or consent check (RFC 8445 §7.2.4).
-    Check { priority: u32, role: IceRole, tie_breaker: u64, nominates: bool },
+    Check {
+        priority: u32,
+        role: IceRole,
+        tie_breaker: u64,
+        nominates: bool,
+        /// The number of the nomination, where the peer counts them.
+        nomination: Option<u32>,
+    },
     /// The answer to one (RFC 8445 §7.3.1.2).
     Success,
     /// The refusal of one.
@@ -46,7 +53,7 @@ impl Outgoing {
     ) -> Option<Option<u32>> {
         let mut embedded = None;
         match &self.body {
-            Body::Check { priority, role, tie_breaker, nominates } => {
+            Body::Check { priority, role, tie_breaker, nominates, nomination } => {
                 let peer = generation.remote.as_ref()?;
                 let (theirs, ours) = (&peer.credentials.ufrag, &generation.local.credentials.ufrag);
                 let mut builder = Builder::new(buf, Class::Request, Method::BINDING, self.transaction);
@@ -59,6 +66,9 @@ impl Outgoing {
                 builder.priority(*priority);
                 if *nominates {
                     builder.use_candidate();
+                }
+                if let Some(number) = nomination {
+                    builder.nomination(*number);
                 }
                 embedded = embedding.and_then(|embedding| embedding.write(&mut builder));
                 builder.integrity(&peer.key).fingerprint();

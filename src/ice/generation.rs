@@ -165,6 +165,7 @@ impl Generation {
             pair.state = PairState::Failed;
             pair.nominated = false;
             pair.nominated_when_valid = false;
+            pair.nomination = 0;
         }
         self.forget(id);
     }

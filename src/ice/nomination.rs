@@ -1,4 +1,10 @@
-//! Nominating and selecting (RFC 8445 §8).
+//! Nominating and selecting (RFC 8445 §8), once and again.
+//!
+//! **Renomination** (draft-thatcher-ice-renomination), where both ends have the ICE option of that name: nominations
+//! are numbered, and of several the highest counts, whatever the priorities of their pairs and the order in which they
+//! arrive. The first one of a session is a plain USE-CANDIDATE, and counts as number 1. Later ones have NOMINATION
+//! beside it, with numbers that go up over restarts too. A peer without the option gets USE-CANDIDATE alone, and is
+//! understood by time and priority: see [`Agent`].
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +12,7 @@ use super::ConnectionState;
 use super::agent::Agent;
 use super::config::{BACKUP_INTERVAL, CONCLUSION, MIN_RTO, MOVE_INTERVAL};
 use super::pair::{Pair, PairId, PairState};
+use crate::stun::Message;
 use crate::types::setup::IceRole;
 
 /// The least time that a controlling agent gives better pairs to become valid.
@@ -109,7 +116,20 @@ impl Agent {
     fn nominate(&mut self, now: Instant, id: PairId) {
         self.current.nominating = Some(id);
         self.current.nominations = 0;
+        self.nomination = self.nomination.saturating_add(1);
         self.send_nomination(now, id);
+    }
+
+    /// The number that goes into a nominating check, where the peer counts; the first one needs none.
+    pub(super) fn nomination_number(&self) -> Option<u32> {
+        (self.renominates && self.nomination > 1).then_some(self.nomination)
+    }
+
+    /// By which number a request nominates its pair; `None`: it does not.
+    pub(super) fn nomination_in(&self, message: &Message<'_>) -> Option<u32> {
+        // R12: one that is malformed, or that was not agreed upon, is as if it were not there.
+        let number = message.nomination().filter(|_| self.renominates);
+        number.or(message.use_candidate().then_some(1))
     }
 
     /// Sends the nominating check, and sees to its repetition: a new transaction after one round trip with its
@@ -150,7 +170,7 @@ impl Agent {
 
     /// A valid pair was nominated, by either end. Of several nominations within three seconds the one of the pair
     /// with the highest priority counts, if it still lives (RFC 8445 §8.1.1), as of a peer that nominates whatever
-    /// works; a later one is a move, and counts for itself.
+    /// works; a later one is a move, and counts for itself. Where nominations are numbered, the number decides alone.
     pub(super) fn on_nominated(&mut self, now: Instant, id: PairId) {
         if self.current.nominating == Some(id) {
             self.current.nominating = None;
@@ -159,15 +179,17 @@ impl Agent {
         let role = self.role;
         let Some(pair) = self.current.checklist.pair_mut(id) else { return };
         pair.nominated = true;
-        let priority = pair.priority(role);
+        let (priority, nomination) = (pair.priority(role), pair.nomination);
         let former = self.current.selected.and_then(|former| self.current.checklist.pair(former));
         let is_settled = role == IceRole::Controlled
             && self.current.selected_at.is_some_and(|at| now.saturating_duration_since(at) >= CONCLUSION);
         let keeps = former.is_some_and(|former| {
-            former.is_valid()
-                && former.priority(role) >= priority
-                && !is_settled
-                && !self.is_selected_silent()
+            let is_above = match former.nomination.cmp(&nomination) {
+                // The numbers say which one came last.
+                order if self.renominates && role == IceRole::Controlled && order.is_ne() => order.is_gt(),
+                _ => former.priority(role) >= priority && !is_settled,
+            };
+            former.is_valid() && is_above && !self.is_selected_silent()
         });
         if keeps || former.is_some_and(|former| former.id == id) {
             return;

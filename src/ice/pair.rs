@@ -57,6 +57,8 @@ pub(super) struct Pair {
     pub(super) nominated: bool,
     /// The controlling end nominated the pair before it was valid (RFC 8445 §7.3.1.5).
     pub(super) nominated_when_valid: bool,
+    /// The highest number that the controlling end nominated it by; 0: it did not.
+    pub(super) nomination: u32,
     /// An authentic request came over it.
     pub(super) asked: bool,
     /// Checks sent since the pair was last unanswered.
@@ -172,6 +174,7 @@ impl Pair {
             mapped: None,
             nominated: false,
             nominated_when_valid: false,
+            nomination: 0,
             asked: false,
             checks: 0,
             last_check: None,

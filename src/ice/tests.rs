@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+mod families;
+mod renomination;
+
 use super::*;
 use crate::buffer::Pool;
 use crate::packet::Transmit;

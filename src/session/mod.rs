@@ -184,6 +184,7 @@ impl Session {
             });
         }
         ice.set_remote_lite(now, remote.ice_lite);
+        ice.set_renomination(remote.renomination);
         if let Err(error) = ice.set_remote_credentials(now, remote.credentials) {
             tracing::debug!(%error, "remote credentials not taken");
         }

@@ -88,6 +88,9 @@ attribute_types! {
     RESPONSE_ORIGIN = 0x802b,
     /// Where an answer comes from when asked to change both (RFC 5780 §7.4).
     OTHER_ADDRESS = 0x802c,
+    /// The number of a nomination: of several, the highest counts (draft-thatcher-ice-renomination, with the number
+    /// that libwebrtc gave it).
+    NOMINATION = 0xc001,
     /// A datagram of a DTLS handshake, or nothing (draft-hancke-webrtc-sped).
     DTLS_IN_STUN = 0xc070,
     /// Hashes of such datagrams that arrived (draft-hancke-webrtc-sped).

@@ -50,6 +50,11 @@ impl<'a> Builder<'a> {
         self.attribute(types::USE_CANDIDATE, &[])
     }
 
+    /// NOMINATION with its number, from 1 (draft-thatcher-ice-renomination).
+    pub fn nomination(&mut self, number: u32) -> &mut Self {
+        self.attribute(types::NOMINATION, &number.to_be_bytes())
+    }
+
     /// ICE-CONTROLLING with the tie-breaker.
     pub fn ice_controlling(&mut self, tie_breaker: u64) -> &mut Self {
         self.attribute(types::ICE_CONTROLLING, &tie_breaker.to_be_bytes())

@@ -315,6 +315,13 @@ impl<'a> Message<'a> {
         self.attribute(types::USE_CANDIDATE).is_some()
     }
 
+    /// NOMINATION (draft-thatcher-ice-renomination). Zero, which nominates nothing, is `None`, and so is any value
+    /// that is not of four bytes.
+    pub fn nomination(&self) -> Option<u32> {
+        let number = self.attribute(types::NOMINATION)?.try_into().ok().map(u32::from_be_bytes);
+        number.filter(|number| *number > 0)
+    }
+
     /// ICE-CONTROLLING: the sender's tie-breaker.
     pub fn ice_controlling(&self) -> Option<u64> {
         self.attribute(types::ICE_CONTROLLING)?.try_into().ok().map(u64::from_be_bytes)

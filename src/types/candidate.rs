@@ -293,10 +293,11 @@ impl Candidate {
         candidate.protocol = Protocol::Tcp;
         candidate.tcp_type = Some(tcp_type);
         candidate.foundation = Foundation::of(CandidateKind::Host, Protocol::Tcp, address.ip(), None);
-        // RFC 6544 §4.2: by direction.
+        // RFC 6544 §4.2: by direction; below it, as over UDP.
+        let other = default_local_preference(address.ip()) & 0x1fff;
         candidate.priority = priority(
             type_preference(CandidateKind::Host, Protocol::Tcp),
-            tcp_type.preference() << 13 | 8191,
+            tcp_type.preference() << 13 | other,
             1,
         );
         Ok(candidate)
@@ -497,14 +498,31 @@ pub const fn type_preference(kind: CandidateKind, protocol: Protocol) -> u8 {
     }
 }
 
-/// RFC 8421 §4 wants neither family far ahead of the other; global IPv6 goes first, what seldom works last.
+/// The distance between the local preferences of two addresses of one family, in priorities (RFC 8445 §5.1.2.1).
+/// Whoever has to tell candidates of one priority apart goes down by it, and so never takes a place of the other
+/// family.
+pub const FAMILY_STEP: u32 = 2 << 8;
+
+/// The local preference of an address of which nobody says anything. RFC 8421 §4 has the families take turns, IPv6
+/// first, whatever the order that addresses come in:
+///
+/// ```text
+/// 65535 IPv6   65534 IPv4   65533 second IPv6   65532 second IPv4   65531 third IPv6 ...
+/// ```
+///
+/// IPv6 has the odd ones and IPv4 the even ones. What seldom leads anywhere begins some places further down: after at
+/// most four addresses more of the other family it has its turn too.
 fn default_local_preference(ip: IpAddr) -> u16 {
-    match ip {
-        _ if ip.is_loopback() => 65_000,
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => 65_200,
-        IpAddr::V6(ip) if is_unique_local(ip) => 65_400,
-        _ => 65_535,
-    }
+    /// Four addresses of each family fit between two ranks.
+    const RANK: u16 = 8;
+    let rank = match ip {
+        _ if ip.is_loopback() => 3,
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => 2,
+        IpAddr::V4(ip) if ip.is_link_local() => 2,
+        IpAddr::V6(ip) if is_unique_local(ip) => 1,
+        _ => 0,
+    };
+    u16::MAX - rank * RANK - u16::from(ip.is_ipv4())
 }
 
 fn is_unique_local(ip: Ipv6Addr) -> bool {
@@ -692,9 +710,30 @@ mod tests {
         for (kind, expected) in rows {
             assert_eq!(priority(kind.preference(), 65_535, 1), expected);
         }
-        let host = Candidate::host(address("192.0.2.1:5000")).unwrap();
+        let host = Candidate::host(address("[2001:db8::1]:5000")).unwrap();
         assert_eq!(host.priority(), 2_130_706_431);
         assert_eq!(host.peer_reflexive_priority(), 1_862_270_975);
+    }
+
+    #[test]
+    fn ipv6_goes_first_and_what_seldom_works_last() {
+        // RFC 8421 §4.
+        let rows = [
+            ("2001:db8::1", 65_535),
+            ("192.0.2.1", 65_534),
+            ("10.0.0.1", 65_534),
+            ("fd00::1", 65_527),
+            ("fe80::1", 65_519),
+            ("169.254.1.1", 65_518),
+            ("::1", 65_511),
+            ("127.0.0.1", 65_510),
+        ];
+        for (ip, preference) in rows {
+            let at = SocketAddr::new(ip.parse().unwrap(), 5000);
+            assert_eq!(Candidate::host(at).unwrap().priority(), priority(126, preference, 1), "{ip}");
+            let listener = Candidate::host_tcp(at, TcpType::Passive).unwrap();
+            assert_eq!(listener.priority(), priority(90, (4 << 13) + (preference & 8191), 1), "{ip}");
+        }
     }
 
     #[test]

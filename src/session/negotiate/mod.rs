@@ -335,7 +335,7 @@ impl Negotiator {
         // RFC 8842 §5.2, RFC 8829 §5.2.2: every offer leaves the choice.
         // draft-hancke-webrtc-sped: the same in all later descriptions.
         let sped = self.agreed.transport.as_ref().map_or(facts.sped, |transport| transport.sped);
-        let ice_options = if sped { "trickle ice2 sped" } else { "trickle ice2" };
+        let ice_options = if sped { "trickle ice2 renomination sped" } else { "trickle ice2 renomination" };
         let init = self.agreed.init.to_offer(facts.sctp_init);
         let written = Written::new(facts, Setup::ActPass, init);
         let offer = Offer::from_model(&Description {
@@ -584,6 +584,7 @@ impl Negotiator {
             end_of_candidates: told.end_of_candidates,
             ice_lite: told.ice_lite,
             sped,
+            renomination: told.renomination,
             dtls_role,
             ice_role,
         };
@@ -748,6 +749,6 @@ fn common_ice_options(offer: &Description<'_>, bundle: &[usize], sped: bool) -> 
         "sped" => sped,
         option => has_ice_option(offer, bundle, option),
     };
-    let options: Vec<_> = ["trickle", "ice2", "sped"].into_iter().filter(is_common).collect();
+    let options: Vec<_> = ["trickle", "ice2", "renomination", "sped"].into_iter().filter(is_common).collect();
     (!options.is_empty()).then(|| options.join(" "))
 }

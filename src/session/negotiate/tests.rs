@@ -144,7 +144,7 @@ fn what_we_offer_is_what_jsep_asks_for() {
     let session = text.lines().nth(1).unwrap();
     assert!(session.starts_with("o=- ") && session.ends_with(" 0 IN IP4 127.0.0.1"), "{session}");
     let want = format!(
-        "v=0\r\n{session}\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=extmap-allow-mixed\r\na=ice-options:trickle ice2\r\n\
+        "v=0\r\n{session}\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=extmap-allow-mixed\r\na=ice-options:trickle ice2 renomination\r\n\
          m=application 4000 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 192.0.2.1\r\na={}\r\n\
          a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\na=fingerprint:{fingerprint}\r\na=setup:actpass\r\na=mid:0\r\n\
          a=sctp-port:5000\r\na=max-message-size:262144\r\n",
@@ -239,7 +239,9 @@ fn dtls_in_checks_is_agreed_upon_once() {
         let agreed = sides == [true, true];
         for _ in 0..2 {
             let offer = a.offer();
-            let says = |text: String| text.lines().any(|line| line == "a=ice-options:trickle ice2 sped");
+            let says = |text: String| {
+                text.lines().any(|line| line == "a=ice-options:trickle ice2 renomination sped")
+            };
             let (answer, applied) = b.answer(&offer);
             assert_eq!(applied.transport.unwrap().sped, agreed);
             assert_eq!(says(answer.to_string()), agreed);

@@ -66,6 +66,9 @@ pub struct RemoteTransport {
     pub ice_lite: bool,
     /// Whether both ends said that the DTLS handshake may travel in connectivity checks (draft-hancke-webrtc-sped).
     pub sped: bool,
+    /// Whether the peer numbers its nominations (ICE option `renomination`, draft-thatcher-ice-renomination); this end
+    /// always can.
+    pub renomination: bool,
     /// The local role in DTLS; it stays what it was first.
     pub dtls_role: DtlsRole,
     /// The local role in ICE, before any conflict; it stays what it was first.
@@ -111,6 +114,8 @@ pub(super) struct Told {
     pub(super) ice_lite: bool,
     /// Whether it has the ICE option `sped`.
     pub(super) sped: bool,
+    /// Whether it has the ICE option `renomination`.
+    pub(super) renomination: bool,
     pub(super) setup: Option<Setup>,
 }
 
@@ -153,6 +158,7 @@ impl Told {
                 || description.other.iter().any(|attribute| attribute.name == "end-of-candidates"),
             ice_lite: description.ice_lite,
             sped: has_ice_option(description, bundle, "sped"),
+            renomination: has_ice_option(description, bundle, "renomination"),
             setup: own.setup.or(session.setup),
         }))
     }
