@@ -92,6 +92,12 @@ struct Slot {
 /// peer opened to a listener goes to [`handle_incoming`](Endpoint::handle_incoming) as soon as its first frame is
 /// whole. The listener's address is added as a passive candidate to each connection that shares it.
 ///
+/// **Relays over UDP.** A TURN allocation belongs to the pair of addresses that asked for it (RFC 8656 §3.2), so that of
+/// all connections on one socket only the first gets one from a server; the others are told of a mismatch. Bind a socket
+/// for each connection that is to have one, add it to that connection alone, and give what it receives to the endpoint
+/// as all else: datagrams are routed by their local address too. `examples/common/net.rs` does so. Over TCP and TLS
+/// each connection has a stream of its own anyway.
+///
 /// The contract is that of [`Rtc`]: after every call that changes something, drain
 /// [`poll_output`](Endpoint::poll_output) until it says [`EndpointOutput::Timeout`]. Only connections that something happened
 /// to are polled, so ten thousand idle ones cost nothing between their deadlines.

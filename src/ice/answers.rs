@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::agent::{Agent, default_priority};
+use super::agent::Agent;
+use super::candidates::default_priority;
 use super::config::CONCLUSION;
 use super::encode::{Body, Outgoing};
 use super::facts::Fact;
@@ -134,6 +135,7 @@ impl Agent {
             self.on_use_candidate(now, id, nomination);
         }
         self.trigger(now, id);
+        self.probe_better(now, id);
         self.reconsider(now);
     }
 

@@ -75,6 +75,8 @@ pub(super) struct Generation {
     pub(super) selected: Option<PairId>,
     /// Since when.
     pub(super) selected_at: Option<Instant>,
+    /// A controlled end has gone over to it by itself, since the nominated one was silent.
+    pub(super) is_own_choice: bool,
     /// The pair that this end is nominating.
     pub(super) nominating: Option<PairId>,
     /// How often it did so.
@@ -97,6 +99,7 @@ impl Generation {
             triggered: VecDeque::new(),
             selected: None,
             selected_at: None,
+            is_own_choice: false,
             nominating: None,
             nominations: 0,
             valid_since: None,

@@ -34,6 +34,8 @@
 
 mod agent;
 mod answers;
+mod candidates;
+mod carrying;
 mod checklist;
 mod checks;
 mod config;
@@ -48,7 +50,8 @@ mod path;
 #[cfg(test)]
 mod tests;
 
-pub use agent::{Agent, LocalId};
+pub use agent::Agent;
+pub use candidates::LocalId;
 pub use config::{Config, ConfigError};
 pub use embedding::{Embed, LastFlight};
 pub use facts::Fact;

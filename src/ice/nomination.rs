@@ -45,14 +45,20 @@ impl Agent {
     /// its check was answered there is consent (RFC 7675 §5.1).
     fn consider_another_pair(&mut self, now: Instant) {
         if !self.is_selected_silent() {
-            self.consider_better_pair(now);
+            match self.role {
+                IceRole::Controlling => self.consider_better_pair(now),
+                IceRole::Controlled => self.consider_own_choice(now),
+            }
             return;
         }
         let Some(id) = self.living_spare(now) else { return };
         match self.role {
             IceRole::Controlling if self.current.nominating.is_none() => self.nominate(now, id),
             IceRole::Controlling => {}
-            IceRole::Controlled => self.on_nominated(now, id),
+            IceRole::Controlled => {
+                self.select(now, id);
+                self.current.is_own_choice = true;
+            }
         }
     }
 
@@ -66,7 +72,7 @@ impl Agent {
     /// other has succeeded, has a higher pair priority (RFC 8445 §6.1.2.3), and five seconds have passed since the
     /// last selection.
     fn consider_better_pair(&mut self, now: Instant) {
-        if !self.config.moves || self.role == IceRole::Controlled || self.current.nominating.is_some() {
+        if !self.config.moves || self.current.nominating.is_some() {
             return;
         }
         let Some(better) = self.better_pair() else { return };
@@ -76,6 +82,36 @@ impl Agent {
         } else {
             self.nominate(now, better);
         }
+    }
+
+    /// What a controlled agent went over to by itself was what lived at that moment. The peer may be well where it
+    /// was, as behind a NAT that has made a new mapping; it does not nominate again then. So the controlled end follows
+    /// it to a better pair that has just answered.
+    fn consider_own_choice(&mut self, now: Instant) {
+        if !self.may_better_own_choice(now) {
+            return;
+        }
+        let better = self.better_pair().and_then(|id| self.current.checklist.pair(id));
+        if let Some(id) = better.filter(|pair| has_just_answered(pair, now)).map(|pair| pair.id) {
+            self.select(now, id);
+        }
+    }
+
+    /// The peer checks a pair, which may be the one that it uses: whether it is better than an own choice, a check
+    /// tells.
+    pub(super) fn probe_better(&mut self, now: Instant, checked: PairId) {
+        if self.role == IceRole::Controlled
+            && self.may_better_own_choice(now)
+            && self.better_pair() == Some(checked)
+        {
+            self.send_check(now, self.current.id, checked, false);
+        }
+    }
+
+    /// Whether the selected pair is an own choice, and not too new a one.
+    fn may_better_own_choice(&self, now: Instant) -> bool {
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= MOVE_INTERVAL;
+        self.config.moves && self.current.is_own_choice && self.current.selected_at.is_some_and(is_old)
     }
 
     /// The best valid pair, when it is above the selected one.
@@ -104,11 +140,7 @@ impl Agent {
 
     /// A valid pair other than the selected one that has just answered.
     fn living_spare(&self, now: Instant) -> Option<PairId> {
-        let lives = |pair: &&Pair| {
-            let answered =
-                pair.last_response.is_some_and(|at| now.saturating_duration_since(at) < CONCLUSION);
-            pair.is_valid() && answered && Some(pair.id) != self.current.selected
-        };
+        let lives = |pair: &&Pair| has_just_answered(pair, now) && Some(pair.id) != self.current.selected;
         self.current.checklist.iter().find(lives).map(|pair| pair.id)
     }
 
@@ -191,11 +223,21 @@ impl Agent {
             };
             former.is_valid() && is_above && !self.is_selected_silent()
         });
-        if keeps || former.is_some_and(|former| former.id == id) {
-            return;
+        if former.is_some_and(|former| former.id == id) {
+            self.current.is_own_choice = false;
+        } else if !keeps {
+            self.select(now, id);
+        }
+    }
+
+    /// Data goes over this pair from now on.
+    fn select(&mut self, now: Instant, id: PairId) {
+        if let Some(pair) = self.current.checklist.pair_mut(id) {
+            pair.nominated = true;
         }
         self.current.selected = Some(id);
         self.current.selected_at = Some(now);
+        self.current.is_own_choice = false;
         self.current.nominating = None;
         self.timers.nomination.cancel();
         self.timers.patience.cancel();
@@ -271,4 +313,10 @@ impl Agent {
         }
         self.on_nominated(now, id);
     }
+}
+
+/// Whether a pair is valid, and was answered of late.
+fn has_just_answered(pair: &Pair, now: Instant) -> bool {
+    let is_recent = |at: Instant| now.saturating_duration_since(at) < CONCLUSION;
+    pair.is_valid() && pair.last_response.is_some_and(is_recent)
 }

@@ -945,6 +945,33 @@ fn a_peer_whose_address_changes_is_followed() {
     }
 }
 
+#[test]
+fn who_went_elsewhere_follows_a_peer_that_stayed() {
+    // The one end goes over to its backup before it hears of the new mapping; the other end never noticed anything.
+    let configs = [Config::default(), Config { keep_backup: true, ..Config::default() }];
+    let mut net = Net::with(configs, [Controlling, Controlled], 43);
+    net.add_local(0, host("10.0.0.1:1000"));
+    let relayed = Candidate::relayed(at("203.0.113.9:5000"), at("203.0.113.1:4001"), [203, 0, 113, 9].into());
+    net.add_local(0, relayed.unwrap());
+    net.add_local(1, host("10.0.0.2:2000"));
+    net.nat = vec![(at("10.0.0.1:1000"), at("203.0.113.1:4001"))];
+    net.signal();
+    net.run_until(2 * SECOND, Net::both_are_complete);
+    net.run(30 * SECOND);
+    assert_eq!(net.peers[1].agent.send_path().unwrap().remote, at("203.0.113.1:4001"));
+    net.nat = vec![(at("10.0.0.1:1000"), at("203.0.113.1:4999"))];
+    let mut remotes = Vec::new();
+    for _ in 0..300 {
+        // One end sends, and so asks for consent every second.
+        net.peers[1].agent.on_traffic(net.now);
+        net.run(100 * MS);
+        remotes.push(net.peers[1].agent.send_path().unwrap().remote);
+    }
+    remotes.dedup();
+    assert_eq!(remotes, ["203.0.113.1:4001", "203.0.113.9:5000", "203.0.113.1:4999"].map(at));
+    assert!(net.paths_agree());
+}
+
 // ----- restart -----
 
 #[test]

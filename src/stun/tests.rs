@@ -102,6 +102,15 @@ fn the_long_term_samples_verify() {
 }
 
 #[test]
+fn a_long_term_key_is_the_hash_of_three_texts() {
+    // RFC 8489 §9.2.2: user, realm and pass make this key.
+    let key = HmacSha1Key::new(&hex("8493fbc53ba582fb4c044c456bdc40eb"));
+    let derived = LongTermKey::derive(PasswordAlgorithm::Md5, "user", "realm", "pass");
+    let bytes = build(Class::Request, |b| _ = b.integrity(&derived.sha1));
+    assert_eq!(Message::parse(&bytes).unwrap().verify_integrity(&key), Ok(()));
+}
+
+#[test]
 fn nonce_cookies_tell_their_features() {
     // RFC 8489 §9.2: bit 0 is the most significant of the first byte.
     let features = |nonce: &str| {
@@ -144,6 +153,7 @@ fn errors_and_algorithms_round_trip() {
 
 #[test]
 fn inner_sizes_below_their_fixed_part_are_refused() {
+    // R4, R7, R12.
     for len in 0..24 {
         let value = vec![0xff; len];
         let bytes = build(Class::Error, |b| {
@@ -155,6 +165,7 @@ fn inner_sizes_below_their_fixed_part_are_refused() {
                 types::PASSWORD_ALGORITHMS,
                 types::PASSWORD_ALGORITHM,
                 types::PRIORITY,
+                types::NOMINATION,
                 types::ICE_CONTROLLED,
                 types::USERHASH,
                 types::REALM,
@@ -169,6 +180,7 @@ fn inner_sizes_below_their_fixed_part_are_refused() {
         assert_eq!(message.alternate_server(), None);
         assert_eq!(message.password_algorithm(), None);
         assert_eq!(message.priority().is_some(), len == 4);
+        assert_eq!(message.nomination().is_some(), len == 4);
         assert_eq!(message.ice_controlled().is_some(), len == 8);
         assert_eq!(message.userhash(), None);
         assert_eq!(message.realm().is_some(), len == 0);
@@ -178,6 +190,7 @@ fn inner_sizes_below_their_fixed_part_are_refused() {
 
 #[test]
 fn an_error_reason_that_is_no_text_is_left_out() {
+    // R5.
     let bytes = build(Class::Error, |b| {
         b.attribute(types::ERROR_CODE, &[0, 0, 4, 1, 0xff, 0xfe]);
     });
@@ -186,6 +199,7 @@ fn an_error_reason_that_is_no_text_is_left_out() {
 
 #[test]
 fn integrity_values_of_odd_sizes_are_refused() {
+    // R3.
     for len in 0..40 {
         let value = vec![0; len];
         let with = |kind| build(Class::Request, |b| _ = b.attribute(kind, &value));
