@@ -110,6 +110,11 @@ impl App for Rooms {
             Event::KeyFrameRequested { transceiver, .. } => {
                 self.on_key_frame_requested(net, key, transceiver)
             }
+            Event::LocalCandidate(candidate) => {
+                if let Some(member) = self.members.get(&key) {
+                    member.tell(&ToBrowser::Candidate { candidate: candidate.to_string() });
+                }
+            }
             Event::ChannelOpen(channel) => self.on_channel(net, key, channel),
             Event::Message { kind: MessageKind::Text, data, .. } => self.on_line(net, key, &data),
             // The browser's WebSocket ends with its last outbox, and then it knows as well.
@@ -259,17 +264,24 @@ impl Rooms {
         if count == 0 && self.rooms.len() >= MAX_ROOMS {
             return Err("There is no place for another room.".to_owned());
         }
-        let mut rtc = net.rtc().map_err(|error| error.to_string())?;
         let offer: Offer =
             sdp.parse().map_err(|error| format!("The browser's offer makes no sense: {error}"))?;
-        let answer =
-            rtc.accept_offer(&offer).map_err(|error| format!("The browser's offer does not fit: {error}"))?;
         let Some(entry) = self.sockets.get_mut(&socket) else { return Ok(()) };
         let mut member = Member::new(socket, entry.outbox.clone(), room.clone(), name, flags);
+        // Taken in before it answers: then its sockets are in the answer. What servers yield follows.
+        let key = net.admit(net.rtc().map_err(|error| error.to_string())?);
+        let Some(mut rtc) = net.connection(key) else { return Ok(()) };
+        let answer = match rtc.accept_offer(&offer) {
+            Ok(answer) => answer,
+            Err(error) => {
+                rtc.close();
+                return Err(format!("The browser's offer does not fit: {error}"));
+            }
+        };
         member.sends = sent(&rtc);
+        drop(rtc);
         member.tell(&ToBrowser::Joined { id: &member.id, sdp: answer.to_string() });
 
-        let key = net.admit(rtc);
         for &(source, transceiver) in &member.sends {
             let info = net.endpoint.get(key).and_then(|rtc| rtc.transceiver(transceiver));
             if let Some(track) = info.and_then(|info| Track::new(key, &info)) {

@@ -3,7 +3,7 @@
 //! ```text
 //!  browser                          server
 //!  join, with an offer  ----------> joined, with the answer
-//!  candidate            ---------->
+//!  candidate            <--------->
 //!                       <---------- participants, whenever somebody comes, goes, or mutes
 //!                       <---------- offer, whenever there is more or less to see
 //!  answer               ---------->
@@ -105,6 +105,11 @@ pub(crate) enum ToBrowser<'a> {
         id: &'a str,
         /// The answer to the offer.
         sdp: String,
+    },
+    /// A candidate of the server, for its last description.
+    Candidate {
+        /// `candidate:…`
+        candidate: String,
     },
     /// Everyone in the room.
     Participants {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sansrtc::buffer::Pool;
 use sansrtc::rng::{Rng, Stream};
-use sansrtc::stun::behavior::{Config, Discovery, NatKind, Report};
+use sansrtc::stun::behavior::{Config, Discovery, Report};
 
 /// Asks, and says it in one line or two.
 pub(crate) fn describe(ip: IpAddr, server: SocketAddr) -> io::Result<String> {
@@ -21,12 +21,11 @@ pub(crate) fn describe(ip: IpAddr, server: SocketAddr) -> io::Result<String> {
         Some(false) => ", no hairpins",
         None => "",
     };
-    Ok(match report.kind() {
-        NatKind::Open | NatKind::Firewall if !report.is_translated => {
-            format!("{ip}: no NAT, seen as {mapped}; filtering {}", named(report.filtering))
-        }
-        kind => format!(
-            "{ip}: NAT: {kind}, seen as {mapped}; mapping {}, filtering {}{hairpin}",
+    Ok(match report.is_translated {
+        false => format!("{ip}: no NAT, seen as {mapped}; filtering {}", named(report.filtering)),
+        true => format!(
+            "{ip}: NAT: {}, seen as {mapped}; mapping {}, filtering {}{hairpin}",
+            report.kind(),
             named(report.mapping),
             named(report.filtering)
         ),

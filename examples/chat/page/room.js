@@ -119,6 +119,10 @@ export class Room extends EventTarget {
         // Something may have changed while the answer was on its way.
         this.#announce();
         break;
+      case "candidate":
+        // All sections share one transport: the candidate may name any that is there.
+        await pc.addIceCandidate({ candidate: message.candidate, sdpMLineIndex: 0 });
+        break;
       case "participants":
         this.participants = message.participants;
         this.#tell("participants");

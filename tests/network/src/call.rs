@@ -20,7 +20,7 @@ use sansrtc::{
 /// Messages that pass each way in a [`call`].
 const MESSAGES: usize = 50;
 
-/// How long a call goes on behind the last one.
+/// How long a call rests behind them.
 const SETTLING: Duration = Duration::from_secs(4);
 
 /// One side of a call.
@@ -63,14 +63,24 @@ pub enum Role {
 
 /// Gathers, connects, and exchanges messages with the other end of `line`; the path that was used in the end.
 pub fn call(role: Role, side: &Side, line: &Line) -> PathInfo {
+    disturbed_call(role, side, line, SETTLING, || {})
+}
+
+/// The same, with something that the caller does in the middle, between two exchanges of messages. The call goes on
+/// for a while behind the last one.
+pub fn disturbed_call(
+    role: Role,
+    side: &Side,
+    line: &Line,
+    settling: Duration,
+    disturb: impl FnOnce(),
+) -> PathInfo {
     let mut phone = Phone::new(side);
     phone.until("gathering", |phone| phone.rtc.gathering_state() == GatheringState::Complete);
     match role {
         Role::Caller => {
-            let channel = phone.rtc.open_channel(ChannelConfig::labelled("words")).expect("a channel");
-            phone.channel = Some(channel);
-            let offer = phone.rtc.create_offer().expect("an offer");
-            line.0.send(offer.as_str().to_owned()).expect("the other side listens");
+            let offer = phone.offer();
+            line.0.send(offer).expect("the other side listens");
             let answer = line.1.recv_timeout(crate::PATIENCE).expect("an answer comes");
             phone.rtc.accept_answer(&answer.parse().expect("it is SDP")).expect("it fits");
         }
@@ -84,20 +94,17 @@ pub fn call(role: Role, side: &Side, line: &Line) -> PathInfo {
     phone.until("the connection", |phone| phone.rtc.state() == ConnectionState::Connected);
     match role {
         Role::Caller => {
-            phone.until("the channel", |phone| phone.is_open);
-            for number in 0..MESSAGES {
-                let text = format!("message {number}");
-                phone.say(&text);
-                phone.until("the echo", |phone| phone.heard.last() == Some(&text));
-            }
+            phone.talk("before");
+            phone.rest(SETTLING);
+            disturb();
+            phone.talk("afterwards");
             // A better path may come up behind a quick one.
-            let settled = Instant::now() + SETTLING;
-            phone.until("a rest", |_| Instant::now() >= settled);
+            phone.rest(settling);
             line.0.send("done".to_owned()).expect("the other side listens");
         }
         Role::Callee => {
             let mut said = 0;
-            phone.until("the end", |phone| {
+            phone.within(5 * crate::PATIENCE, "the end", |phone| {
                 while said < phone.heard.len() {
                     let text = phone.heard[said].clone();
                     phone.say(&text);
@@ -130,12 +137,14 @@ pub struct Phone {
 impl Phone {
     /// A connection with its host candidates.
     pub fn new(side: &Side) -> Self {
+        Self::with(side, RtcConfig::default())
+    }
+
+    /// The same, with other settings than those of the side.
+    pub fn with(side: &Side, config: RtcConfig) -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
-        let config = RtcConfig {
-            ice_servers: side.servers.clone(),
-            ice_transport_policy: side.policy,
-            ..RtcConfig::default()
-        };
+        let config =
+            RtcConfig { ice_servers: side.servers.clone(), ice_transport_policy: side.policy, ..config };
         let mut rtc = Rtc::new(config, rand::random(), Clock { instant: Instant::now(), unix })
             .expect("the settings are valid");
         let mut sockets = Vec::new();
@@ -151,9 +160,39 @@ impl Phone {
         Phone { rtc, sockets, streams, ca, channel: None, is_open: false, heard: Vec::new() }
     }
 
+    /// An offer with a channel.
+    pub fn offer(&mut self) -> String {
+        let channel = self.rtc.open_channel(ChannelConfig::labelled("words")).expect("a channel");
+        self.channel = Some(channel);
+        self.rtc.create_offer().expect("an offer").as_str().to_owned()
+    }
+
+    /// Says things on the channel, and waits for each to come back.
+    #[track_caller]
+    pub fn talk(&mut self, when: &str) {
+        self.until("the channel", |phone| phone.is_open);
+        for number in 0..MESSAGES {
+            let text = format!("message {number} {when}");
+            self.say(&text);
+            self.until("the echo", |phone| phone.heard.last() == Some(&text));
+        }
+    }
+
+    /// Goes on for a while.
+    fn rest(&mut self, how_long: Duration) {
+        let settled = Instant::now() + how_long;
+        self.until("a rest", |_| Instant::now() >= settled);
+    }
+
     /// Goes on until the condition holds.
     #[track_caller]
-    pub fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
+    pub fn until(&mut self, what: &str, condition: impl FnMut(&mut Self) -> bool) {
+        self.within(crate::PATIENCE, what, condition);
+    }
+
+    /// The same, with another patience.
+    #[track_caller]
+    fn within(&mut self, patience: Duration, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
         loop {
             self.step();
@@ -161,12 +200,23 @@ impl Phone {
                 return self.drain();
             }
             let stats = self.rtc.stats();
-            assert!(start.elapsed() < crate::PATIENCE, "{what} did not come: {stats:#?}");
+            assert!(start.elapsed() < patience, "{what} did not come: {stats:#?}");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    fn say(&mut self, text: &str) {
+    /// Whether the channel may be used.
+    pub fn can_talk(&self) -> bool {
+        self.is_open
+    }
+
+    /// Whether a message that contains this has come.
+    pub fn has_heard(&self, text: &str) -> bool {
+        self.heard.iter().any(|heard| heard.contains(text))
+    }
+
+    /// Says something on the channel.
+    pub fn say(&mut self, text: &str) {
         let channel = self.channel.expect("there is a channel");
         self.rtc.send(channel, MessageKind::Text, text.to_owned()).expect("a few words fit");
     }

@@ -166,7 +166,7 @@ impl Host {
              add rule ip nat postrouting oifname \"wan\" ip protocol udp masquerade to :{first}-{last}
              add rule ip nat postrouting oifname \"wan\" masquerade"
         ));
-        // Mappings that are there live on; a filter that drops them for a moment does not help, so the links go.
+        // Mappings that are there live on until the interface that they masquerade as goes down.
         nat.ip(&["link", "set", "wan", "down"]);
         nat.ip(&["link", "set", "wan", "up"]);
     }

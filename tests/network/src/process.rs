@@ -5,11 +5,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 
 /// A process in a group of its own, killed with whatever it started when this is dropped.
 pub struct Process {
     child: Child,
     output: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -23,7 +25,7 @@ impl Process {
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        let mut process = Process { child, output: Arc::default() };
+        let mut process = Process { child, output: Arc::default(), readers: Vec::new() };
         let stdout = process.child.stdout.take().expect("its output is a pipe");
         let stderr = process.child.stderr.take().expect("its errors are a pipe");
         process.keep(stdout);
@@ -31,15 +33,15 @@ impl Process {
         process
     }
 
-    fn keep(&self, pipe: impl Read + Send + 'static) {
+    fn keep(&mut self, pipe: impl Read + Send + 'static) {
         let output = Arc::clone(&self.output);
-        std::thread::spawn(move || {
+        self.readers.push(std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                 let mut output = output.lock().expect("nobody panics while holding it");
                 output.push_str(&line);
                 output.push('\n');
             }
-        });
+        }));
     }
 
     /// What it has said so far.
@@ -64,8 +66,10 @@ impl Process {
     /// Waits for its end; whether it succeeded, and all it said.
     pub fn finish(mut self) -> (bool, String) {
         let status = self.child.wait().expect("it is our child");
-        // The readers end with the pipes, a moment later.
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        // The readers end with the pipes.
+        for reader in self.readers.drain(..) {
+            reader.join().expect("it only reads");
+        }
         (status.success(), self.output())
     }
 }

@@ -21,7 +21,28 @@ pub struct Server {
     pub tls: SocketAddr,
     /// The certificate of who signed the server's, as PEM.
     pub ca: String,
-    _files: TempDir,
+    files: Files,
+}
+
+/// A certificate for a server, and who signed it, in files.
+struct Files {
+    directory: TempDir,
+    ca: String,
+}
+
+impl Files {
+    fn new(ip: IpAddr) -> Self {
+        let directory = tempfile::tempdir().expect("there is room for a certificate");
+        let (ca, certificate, key) = certificates(ip);
+        for (name, text) in [("certificate.pem", &certificate), ("key.pem", &key), ("ca.pem", &ca)] {
+            fs::write(directory.path().join(name), text).expect("the directory is writable");
+        }
+        Files { directory, ca }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
 }
 
 /// Which server.
@@ -41,12 +62,9 @@ impl Server {
 
     /// The same on another local address.
     pub fn coturn_at(ip: IpAddr, options: &[&str]) -> Self {
-        let files = tempfile::tempdir().expect("there is room for a certificate");
+        let files = Files::new(ip);
+        let path = |name: &str| files.path(name);
         let (plain, tls) = (free_port(ip), free_port(ip));
-        let (ca, certificate, key) = certificates(ip);
-        let path = |name: &str| files.path().join(name).display().to_string();
-        fs::write(path("certificate.pem"), certificate).expect("the directory is writable");
-        fs::write(path("key.pem"), key).expect("the directory is writable");
         let mut command = Command::new("turnserver");
         command.args(["-n", "--no-cli", "--log-file", "stdout", "--simple-log", "--realm", "test"]);
         command.args(["--allow-loopback-peers", "--fingerprint", "--no-dtls", "--relay-threads", "2"]);
@@ -63,27 +81,43 @@ impl Server {
             command,
             plain: SocketAddr::new(ip, plain),
             tls: SocketAddr::new(ip, tls),
-            ca,
-            _files: files,
+            ca: files.ca.clone(),
+            files,
         };
         server.start();
         server
     }
 
-    /// Our own example with these options besides. It has no TLS.
+    /// Our own example with these options besides.
     pub fn own(options: &[&str]) -> Self {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let port = free_port(ip);
+        let (port, tls) = (free_port(ip), SocketAddr::new(ip, free_port(ip)));
+        let files = Files::new(ip);
         let mut command = Command::new(example("turn"));
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--realm", "test"]);
         command.args(["--user", "alice:secret", "--user", "bob:other", "--allow-peer", "127.0.0.0/8"]);
+        command.args(["--tls", &tls.to_string()]);
+        command.args(["--cert", &files.path("certificate.pem"), "--key", &files.path("key.pem")]);
         command.args(options);
         let plain = SocketAddr::new(ip, port);
-        let files = tempfile::tempdir().expect("there is room for nothing");
-        let mut server =
-            Server { process: None, command, plain, tls: plain, ca: String::new(), _files: files };
+        let mut server = Server { process: None, command, plain, tls, ca: files.ca.clone(), files };
         server.start();
         server
+    }
+
+    /// The one or the other at two addresses with two ports each, so that it can tell what a NAT is (RFC 5780).
+    pub fn at_two_addresses(kind: Kind) -> Self {
+        let second = IpAddr::from([127, 0, 0, 2]);
+        let port = free_port(second).to_string();
+        match kind {
+            Kind::Coturn => Server::coturn(&["--listening-ip", "127.0.0.2", "--alt-listening-port", &port]),
+            Kind::Own => Server::own(&["--alternate", &format!("{second}:{port}")]),
+        }
+    }
+
+    /// The file of who signed the server's certificate.
+    pub fn ca_file(&self) -> String {
+        self.files.path("ca.pem")
     }
 
     /// The one or the other.

@@ -15,12 +15,13 @@ use sansrtc::turn::{Credentials, Event, Failure};
 use sansrtc::types::candidate::CandidateKind;
 
 /// Every way that the two servers are spoken to.
-const WAYS: [(Kind, Protocol); 5] = [
+const WAYS: [(Kind, Protocol); 6] = [
     (Kind::Coturn, Protocol::Udp),
     (Kind::Coturn, Protocol::Tcp),
     (Kind::Coturn, Protocol::Tls),
     (Kind::Own, Protocol::Udp),
     (Kind::Own, Protocol::Tcp),
+    (Kind::Own, Protocol::Tls),
 ];
 
 /// A peer without any protocol.
@@ -73,6 +74,7 @@ fn two_clients_talk_from_relay_to_relay() {
         (Kind::Coturn, Protocol::Udp, Protocol::Tls),
         (Kind::Coturn, Protocol::Tcp, Protocol::Udp),
         (Kind::Own, Protocol::Udp, Protocol::Tcp),
+        (Kind::Own, Protocol::Tls, Protocol::Udp),
     ] {
         let server = Server::of(kind, &[]);
         let (mut a, mut b) = (Turn::new(&server, one), Turn::new(&server, two));

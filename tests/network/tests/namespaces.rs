@@ -2,9 +2,10 @@
 //! server is reached through them, and two connections find each other on the best path that there is.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use network::call::{Role, Side, call, line};
+use network::call::{Role, Side, call, disturbed_call, line};
 use network::namespace::{Host, Internet, NatKind};
 use network::process::{Process, example};
 use sansrtc::buffer::Pool;
@@ -55,10 +56,10 @@ impl Relay {
 fn discover(ip: IpAddr) -> Report {
     let socket = UdpSocket::bind((ip, 0)).unwrap();
     let local = socket.local_addr().unwrap();
-    // The network is a wire: silence shows soon.
+    // The network is a wire, so that silence shows soon; but the machine may be busy.
     let config = Config {
-        rto: Duration::from_millis(100),
-        sendings: 3,
+        rto: Duration::from_millis(200),
+        sendings: 4,
         ..Config::new(SERVER.parse().unwrap(), local)
     };
     let mut discovery = Discovery::new(config, Rng::new(rand::random(), Stream::Ice));
@@ -86,16 +87,22 @@ fn the_nats_of_the_kernel_are_what_they_are_called() {
     let relay = Relay::on(&mut internet);
     let open = internet.public(5);
     assert_eq!(open.run(|| discover([203, 0, 113, 5].into())).kind(), behavior::NatKind::Open);
-    for (number, kind, expected) in [
+    let kinds = [
         (10, NatKind::FullCone, behavior::NatKind::FullCone),
         (11, NatKind::AddressRestricted, behavior::NatKind::AddressRestricted),
         (12, NatKind::PortRestricted, behavior::NatKind::PortRestricted),
         (13, NatKind::Symmetric, behavior::NatKind::Symmetric),
         (14, NatKind::OnlyTcp443, behavior::NatKind::Blocked),
-    ] {
+    ];
+    // All at once: what takes time is silence.
+    let asked = kinds.map(|(number, kind, expected)| {
         let host = internet.behind(kind, number);
         let ip = host.ip.into();
-        let report = host.run(move || discover(ip));
+        let report = host.spawn(move || discover(ip));
+        (number, kind, expected, host, report)
+    });
+    for (number, kind, expected, _host, report) in asked {
+        let report = report.join().expect("it comes to an end");
         assert_eq!(report.kind(), expected, "{kind:?}: {report:?}");
         let mapped = report.mapped.map(|mapped| mapped.ip());
         let expected = (kind != NatKind::OnlyTcp443).then_some(IpAddr::from([203, 0, 113, number]));
@@ -236,6 +243,65 @@ fn a_call_survives_a_relay_that_loses_a_tenth() {
         side.policy = IceTransportPolicy::Relay;
     })();
     assert_eq!(found, 2);
+}
+
+#[test]
+fn a_nat_that_forgets_its_mappings_in_the_middle_of_a_call_is_survived() {
+    use NatKind::{FullCone, PortRestricted};
+    let mut internet = Internet::new();
+    let relay = Relay::on(&mut internet);
+    // The NAT before the caller uses these ports from then on.
+    const PORTS: std::ops::RangeInclusive<u16> = 40_000..=40_999;
+    // What the callee went over to for the moment it leaves after five seconds, when the next check of the caller comes.
+    const SETTLING: Duration = Duration::from_secs(20);
+    // Whether the other end lets the new mapping in: if it does, the path is direct in the end.
+    let cases = [(None, true), (Some(FullCone), true), (Some(PortRestricted), false)];
+    let mut calls = Vec::new();
+    for (number, (there, is_let_in)) in (10..).step_by(2).zip(cases) {
+        let here = internet.behind(PortRestricted, number);
+        let other = match there {
+            Some(kind) => internet.behind(kind, number + 1),
+            None => internet.public(number + 1),
+        };
+        let (caller, callee) = line();
+        let [one, two] = [here.ip, other.ip].map(|ip| Side::new(ip.into(), servers()));
+        let (ask, asked) = channel();
+        let (tell, told) = channel();
+        let calling = here.spawn(move || {
+            disturbed_call(Role::Caller, &one, &caller, SETTLING, || {
+                ask.send(()).expect("the case listens");
+                told.recv().expect("the NAT is changed");
+            })
+        });
+        let answering = other.spawn(move || call(Role::Callee, &two, &callee));
+        calls.push((there, is_let_in, here, other, calling, answering, asked, tell));
+    }
+    for (_, _, here, _, _, _, asked, tell) in &calls {
+        asked.recv().expect("the call is up");
+        here.rebind_nat(PORTS);
+        tell.send(()).expect("the call waits");
+    }
+    for (there, is_let_in, here, _other, calling, answering, ..) in calls {
+        let path = calling.join().expect("the caller goes on");
+        let seen = answering.join().expect("the callee goes on");
+        let relays =
+            [path.local_kind, seen.local_kind].into_iter().filter(|kind| *kind == CandidateKind::Relayed);
+        println!("{there:?}: {path:?}\n{seen:?}");
+        if is_let_in {
+            assert_eq!(relays.count(), 0, "{there:?}");
+            // Where the callee sends to now is what the new mapping looks like, which nobody has signalled.
+            let outside = IpAddr::from([203, 0, 113, here.ip.octets()[1]]);
+            assert_eq!(
+                (seen.remote.ip(), seen.remote_kind),
+                (outside, CandidateKind::PeerReflexive),
+                "{there:?}"
+            );
+            assert!(PORTS.contains(&seen.remote.port()), "{there:?}: {}", seen.remote);
+        } else {
+            assert_eq!(relays.count(), 1, "{there:?}");
+        }
+    }
+    drop(relay);
 }
 
 /// Forwards datagrams between clients and a server, and loses every tenth, until the process ends.
