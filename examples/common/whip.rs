@@ -94,7 +94,7 @@ pub(crate) enum Ask {
         /// The session.
         id: String,
         /// `If-Match`
-        etag: String,
+        etag: Option<String>,
         /// A fragment of a description (RFC 8840 §9).
         fragment: String,
         /// The way back.
@@ -201,9 +201,7 @@ impl Door {
 
 fn patch(request: &Request, id: &str, media: &Handle<Ask>) -> Result<Response, Refusal> {
     let fragment = text(request, FRAGMENT, MAX_FRAGMENT)?;
-    // RFC 9725 §4.3.1: without it nobody knows which ICE session is meant.
-    let etag = request.header("if-match").ok_or_else(|| Refusal::new(428, "if-match is missing"))?.to_owned();
-    let id = id.to_owned();
+    let (id, etag) = (id.to_owned(), request.header("if-match").map(str::to_owned));
     Ok(match ask(media, |reply| Ask::Patch { id, etag, fragment, reply })? {
         Patched::Candidates => Response::new(204, "", ""),
         Patched::Restarted { fragment, etag } => Response::new(200, FRAGMENT, fragment).with("etag", etag),
@@ -244,6 +242,7 @@ pub(crate) struct Sessions {
 
 struct Session {
     key: Key,
+    role: Role,
     /// The peer's offer, with the credentials of the ICE session that runs.
     offer: String,
     etag: String,
@@ -254,6 +253,7 @@ impl Sessions {
     pub(crate) fn create(
         &mut self,
         net: &mut Net,
+        role: Role,
         mut rtc: Rtc,
         sdp: String,
     ) -> Result<(Key, Created), Refusal> {
@@ -265,7 +265,7 @@ impl Sessions {
         let answer = rtc.accept_offer(&offer).map_err(|error| Refusal::new(422, error))?;
         let (id, etag) = (fresh(), etag());
         let key = net.admit(rtc);
-        self.by_id.insert(id.clone(), Session { key, offer: sdp, etag: etag.clone() });
+        self.by_id.insert(id.clone(), Session { key, role, offer: sdp, etag: etag.clone() });
         Ok((key, Created { id, etag, answer: answer.to_string() }))
     }
 
@@ -274,16 +274,23 @@ impl Sessions {
         &mut self,
         net: &mut Net,
         id: &str,
-        etag: &str,
+        etag: Option<&str>,
         fragment: &str,
     ) -> Result<Patched, Refusal> {
         let session = self.by_id.get_mut(id).ok_or_else(unknown)?;
         let mut rtc = net.connection(session.key).ok_or_else(unknown)?;
         let ufrag = value(fragment, "a=ice-ufrag:");
-        if ufrag == value(&session.offer, "a=ice-ufrag:") || ufrag.is_none() {
-            if etag != "*" && etag != session.etag {
-                return Err(Refusal::new(412, "this is about another ICE session"));
-            }
+        let is_of_this = ufrag == value(&session.offer, "a=ice-ufrag:");
+        match etag {
+            Some(etag) if etag == "*" || etag == session.etag => {}
+            Some(_) => return Err(Refusal::new(412, "this is about another ICE session")),
+            // There are players that know of no entity tags. What they send tells by the user name which ICE session
+            // it is for, so candidates are taken, and nothing else. Of publishers the RFC asks more.
+            None if session.role == Role::View && is_of_this => {}
+            // RFC 9725 §4.3.1: without it nobody knows which ICE session is meant.
+            None => return Err(Refusal::new(428, "if-match is missing")),
+        }
+        if is_of_this || ufrag.is_none() {
             for (mid, candidate) in candidates(fragment).take(MAX_CANDIDATES) {
                 let signalled =
                     RemoteCandidate { candidate, mid, m_line_index: None, username_fragment: ufrag };
@@ -295,9 +302,6 @@ impl Sessions {
             return Ok(Patched::Candidates);
         }
         // §4.3.3: all else is as it was agreed, so the offer is made again with these credentials.
-        if etag != "*" && etag != session.etag {
-            return Err(Refusal::new(412, "this is about another ICE session"));
-        }
         let password =
             value(fragment, "a=ice-pwd:").ok_or_else(|| Refusal::new(400, "a=ice-pwd is missing"))?;
         let again = renewed(&session.offer, ufrag.unwrap_or_default(), password, fragment);

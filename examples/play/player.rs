@@ -10,7 +10,7 @@ use sansrtc::{
 
 use crate::clip::{Clip, Reel, is_key};
 use crate::common::net::{App, Net};
-use crate::common::whip::{Ask, Created, Refusal, Sessions};
+use crate::common::whip::{Ask, Created, Refusal, Role, Sessions};
 
 /// How often progress is told.
 const TICK: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ impl App for Player {
                 let _ = reply.send(self.view(net, sdp));
             }
             Ask::Patch { id, etag, fragment, reply } => {
-                let _ = reply.send(self.sessions.patch(net, &id, &etag, &fragment));
+                let _ = reply.send(self.sessions.patch(net, &id, etag.as_deref(), &fragment));
             }
             Ask::Delete { id, reply } => {
                 let _ = reply.send(self.sessions.delete(net, &id));
@@ -134,7 +134,7 @@ impl Player {
                 refused: 0,
             });
         }
-        let (key, created) = self.sessions.create(net, rtc, sdp)?;
+        let (key, created) = self.sessions.create(net, Role::View, rtc, sdp)?;
         println!("a viewer comes");
         self.viewers.insert(key, Viewer { started: None, tracks });
         self.next_tick.get_or_insert(Instant::now() + TICK);

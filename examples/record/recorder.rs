@@ -9,7 +9,7 @@ use sansrtc::payload::Codec;
 use sansrtc::{Event, Key, MediaConfig, MediaFrame, MediaLevel, ReceiverId};
 
 use crate::common::net::{App, Net};
-use crate::common::whip::{Ask, Created, Refusal, Sessions};
+use crate::common::whip::{Ask, Created, Refusal, Role, Sessions};
 use crate::files::TrackFile;
 
 /// How often progress is told.
@@ -59,7 +59,7 @@ impl App for Recorder {
                 let _ = reply.send(self.start(net, &name, sdp));
             }
             Ask::Patch { id, etag, fragment, reply } => {
-                let _ = reply.send(self.sessions.patch(net, &id, &etag, &fragment));
+                let _ = reply.send(self.sessions.patch(net, &id, etag.as_deref(), &fragment));
             }
             Ask::Delete { id, reply } => {
                 let _ = reply.send(self.sessions.delete(net, &id));
@@ -104,7 +104,7 @@ impl Recorder {
 
     fn start(&mut self, net: &mut Net, name: &str, sdp: String) -> Result<Created, Refusal> {
         let rtc = net.rtc().map_err(|error| Refusal::new(500, error))?;
-        let (key, created) = self.sessions.create(net, rtc, sdp)?;
+        let (key, created) = self.sessions.create(net, Role::Publish, rtc, sdp)?;
         let stem = self.free_stem(name);
         println!("{stem}: begins");
         self.recordings.insert(key, Recording { stem, streams: Vec::new() });

@@ -92,7 +92,7 @@ impl App for Streams {
                 let _ = reply.send(self.view(net, name, sdp));
             }
             Ask::Patch { id, etag, fragment, reply } => {
-                let _ = reply.send(self.sessions.patch(net, &id, &etag, &fragment));
+                let _ = reply.send(self.sessions.patch(net, &id, etag.as_deref(), &fragment));
             }
             Ask::Delete { id, reply } => {
                 let _ = reply.send(self.sessions.delete(net, &id));
@@ -139,7 +139,7 @@ impl Streams {
             return Err(Refusal::new(422, "more than one track of a kind"));
         }
         let rtc = net.rtc().map_err(|error| Refusal::new(500, error))?;
-        let (key, created) = self.sessions.create(net, rtc, sdp)?;
+        let (key, created) = self.sessions.create(net, Role::Publish, rtc, sdp)?;
         let mut tracks = Vec::new();
         if let Some(rtc) = net.connection(key) {
             for info in rtc.transceivers().filter_map(|id| rtc.transceiver(id)) {
@@ -167,7 +167,7 @@ impl Streams {
             let added = rtc.add_transceiver(*kind, MediaDirection::SendOnly, config);
             sees.push((*kind, added.map_err(|error| Refusal::new(500, error))?));
         }
-        let (key, created) = self.sessions.create(net, rtc, sdp)?;
+        let (key, created) = self.sessions.create(net, Role::View, rtc, sdp)?;
         for ((.., track), (_, transceiver)) in stream.tracks.iter_mut().zip(&sees) {
             track.add_viewer(key, Some(*transceiver));
         }

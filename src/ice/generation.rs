@@ -106,11 +106,16 @@ impl Generation {
         }
     }
 
-    /// Whether `username` is addressed to this generation: our fragment, a colon, the peer's (RFC 8445 §7.3).
+    /// Whether `username` is addressed to this generation: our fragment, a colon, the peer's (RFC 8445 §7.3). Before
+    /// the peer's description came its fragment may be any.
+    ///
+    /// A peer that restarts, and has not heard of our new credentials, may check from new sockets with our former ones
+    /// and its own new ones. There is no such pair of generations, and to answer would be to promise one: a browser
+    /// that got an answer stays with these credentials, and the new generation never gets a pair.
     pub(super) fn is_addressed(&self, username: &[u8]) -> bool {
-        username
-            .strip_prefix(self.local.credentials.ufrag.as_bytes())
-            .is_some_and(|rest| rest.starts_with(b":"))
+        let rest = username.strip_prefix(self.local.credentials.ufrag.as_bytes());
+        let Some(theirs) = rest.and_then(|rest| rest.strip_prefix(b":")) else { return false };
+        self.remote.as_ref().is_none_or(|side| side.credentials.ufrag.as_bytes() == theirs)
     }
 
     /// The pair that data may go over: the selected one, else the best valid one.

@@ -110,6 +110,11 @@ impl Net {
         }
     }
 
+    /// The user name fragment of whoever sends checks to an end.
+    fn sender(&self, to: usize) -> String {
+        self.peers[1 - to].agent.local_credentials().ufrag.clone()
+    }
+
     /// Gives a local candidate to one end.
     fn add_local(&mut self, peer: usize, candidate: Candidate) -> LocalId {
         self.owners.push((candidate.base().unwrap(), peer));
@@ -461,7 +466,7 @@ fn impossible_connections_fail_when_patience_ends() {
     assert_eq!(net.peers[0].agent.next_timeout(), None);
     net.dead.clear();
     let credentials = net.peers[0].agent.local_credentials().clone();
-    let request = check(&credentials, |b| _ = b.priority(1).ice_controlled(1));
+    let request = check(&credentials, &net.sender(0), |b| _ = b.priority(1).ice_controlled(1));
     assert_eq!(net.deliver(from("10.0.0.2:2000", 0, &request)), Handled::Dropped(DropReason::Inert));
     assert_eq!(net.peers[0].agent.poll_transmit(&mut Pool::new()), None);
 }
@@ -578,7 +583,7 @@ fn alternating_tie_breakers_switch_roles_once_per_own_check_at_most() {
     let checks_before = checks(&net);
     for i in 0..400 {
         let tie_breaker = if i % 2 == 0 { u64::MAX } else { 0 };
-        let request = check(&credentials, |b| {
+        let request = check(&credentials, &net.sender(0), |b| {
             match net.peers[0].agent.role() {
                 Controlling => b.ice_controlling(tie_breaker),
                 Controlled => b.ice_controlled(tie_breaker),
@@ -609,7 +614,7 @@ fn aggressive_nomination_is_followed_to_the_best_pair() {
     let ours = agent.local_credentials().clone();
     let mut selected = Vec::new();
     for local in ["10.0.0.2:2000", "10.0.0.3:2000", "10.0.0.2:2000"] {
-        let request = check(&ours, |b| _ = b.priority(1_000_000).ice_controlling(5).use_candidate());
+        let request = check(&ours, "peer", |b| _ = b.priority(1_000_000).ice_controlling(5).use_candidate());
         let agent = &mut net.peers[1].agent;
         agent.handle_packet(net.now, at("10.0.0.1:1000"), at(local), Protocol::Udp, &request);
         // The triggered checks are answered.
@@ -642,11 +647,11 @@ fn answer_all(peer: &mut Peer, now: Instant, theirs: &Credentials) {
 
 // ----- hostile and stray packets -----
 
-/// An authentic check to whoever has `credentials`.
-fn check(credentials: &Credentials, fill: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
+/// An authentic check to whoever has `credentials`, of the peer with the user name fragment `sender`.
+fn check(credentials: &Credentials, sender: &str, fill: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
     let mut buf = BytesMut::new();
     let mut builder = Builder::new(&mut buf, Class::Request, Method::BINDING, TransactionId([9; 12]));
-    builder.username(&[credentials.ufrag.as_bytes(), b":peer"]);
+    builder.username(&[credentials.ufrag.as_bytes(), b":", sender.as_bytes()]);
     fill(&mut builder);
     builder.integrity(&crate::crypto::mac::HmacSha1Key::new(credentials.pwd.as_bytes())).fingerprint();
     builder.finish();
@@ -671,8 +676,11 @@ fn checks_that_prove_nothing_change_nothing() {
     builder.username(&[credentials.ufrag.as_bytes(), b":peer"]).use_candidate().priority(5).fingerprint();
     builder.finish();
     let rows = [
-        (check(&wrong, |b| _ = b.use_candidate().priority(7).ice_controlled(0)), DropReason::NotAuthentic),
-        (check(&other, |b| _ = b.priority(7)), DropReason::UnknownUser),
+        (
+            check(&wrong, &net.sender(0), |b| _ = b.use_candidate().priority(7).ice_controlled(0)),
+            DropReason::NotAuthentic,
+        ),
+        (check(&other, &net.sender(0), |b| _ = b.priority(7)), DropReason::UnknownUser),
         (bare.to_vec(), DropReason::Unprotected),
         (Vec::new(), DropReason::Malformed),
         (vec![0; 19], DropReason::Malformed),
@@ -684,7 +692,7 @@ fn checks_that_prove_nothing_change_nothing() {
         }
     }
     // To an address that is not ours.
-    let mut astray = from("192.0.2.66:666", 0, &check(&credentials, |b| _ = b.priority(1)));
+    let mut astray = from("192.0.2.66:666", 0, &check(&credentials, &net.sender(0), |b| _ = b.priority(1)));
     astray.destination = at("10.9.9.9:9");
     assert_eq!(net.deliver(astray), Handled::Dropped(DropReason::UnknownLocalAddress));
     assert_eq!(net.peers[0].sent, sent, "nothing was answered");
@@ -716,14 +724,17 @@ fn attributes_that_must_be_understood_are_refused_with_their_names() {
     // RFC 8489 §6.3.1; comprehension-optional ones, renomination among them, are ignored (R12).
     let mut net = Net::connected(16);
     let credentials = net.peers[0].agent.local_credentials().clone();
-    let unknown = check(&credentials, |b| _ = b.attribute(0x7abc, &[]).priority(1).ice_controlled(1));
+    let unknown =
+        check(&credentials, &net.sender(0), |b| _ = b.attribute(0x7abc, &[]).priority(1).ice_controlled(1));
     net.deliver(from("10.0.0.2:2000", 0, &unknown));
     let reply = net.recorded.last().unwrap();
     let message = Message::parse(&reply.bytes).unwrap();
     assert_eq!(message.error_code().map(|e| e.code), Some(420));
     assert_eq!(message.unknown_attributes().unwrap().as_slice(), &[0x7abc]);
     for value in [&[][..], &[1], &[0, 0, 0, 9], &[0xff; 40]] {
-        let optional = check(&credentials, |b| _ = b.attribute(0xc001, value).priority(1).ice_controlled(1));
+        let optional = check(&credentials, &net.sender(0), |b| {
+            _ = b.attribute(0xc001, value).priority(1).ice_controlled(1)
+        });
         net.deliver(from("10.0.0.2:2000", 0, &optional));
         let message = Message::parse(&net.recorded.last().unwrap().bytes).unwrap();
         assert_eq!(message.class(), Class::Success);
@@ -739,7 +750,9 @@ fn a_flood_of_authentic_sources_leaves_the_selected_pair_alone() {
     let before = *net.peers[0].agent.send_path().unwrap();
     for i in 0..1000u32 {
         let source = format!("192.0.{}.{}:{}", i / 250, i % 250 + 1, 1000 + i);
-        let request = check(&credentials, |b| _ = b.priority(u32::MAX - i).ice_controlled(1).use_candidate());
+        let request = check(&credentials, &net.sender(0), |b| {
+            _ = b.priority(u32::MAX - i).ice_controlled(1).use_candidate()
+        });
         net.deliver(from(&source, 0, &request));
         assert!(net.peers[0].agent.pairs().count() <= 100);
         net.now += MS;
@@ -759,7 +772,8 @@ fn a_flood_while_checking_leaves_what_works() {
     let credentials = net.peers[1].agent.local_credentials().clone();
     for i in 0..1000u32 {
         let source = format!("192.0.{}.{}:{}", i / 250, i % 250 + 1, 1000 + i);
-        let request = check(&credentials, |b| _ = b.priority(i32::MAX as u32).ice_controlling(1));
+        let request =
+            check(&credentials, &net.sender(1), |b| _ = b.priority(i32::MAX as u32).ice_controlling(1));
         net.deliver(from(&source, 1, &request));
         assert!(net.peers[1].agent.pairs().count() <= 100);
     }
@@ -1010,6 +1024,36 @@ fn data_goes_on_during_a_restart() {
 }
 
 #[test]
+fn a_check_between_two_generations_is_not_answered() {
+    // RFC 8445 §7.3: a user name has both fragments. A browser that restarts checks from its new sockets, with the
+    // credentials that it still has of us, until our answer comes. Told that this works, it would stay with it, and
+    // never check the pairs of the new generation.
+    let mut net = Net::connected(40);
+    let former = net.peers[0].agent.local_credentials().clone();
+    let (old, now) = (net.sender(0), net.now);
+    net.peers[1].agent.restart(now);
+    let fresh = net.sender(0);
+    for restarted in [false, true] {
+        let sent = net.peers[0].sent;
+        for source in ["10.0.0.2:2001", "10.0.0.2:2000"] {
+            let astray = check(&former, &fresh, |b| _ = b.priority(1).ice_controlled(1));
+            let handled = net.deliver(from(source, 0, &astray));
+            assert_eq!(handled, Handled::Dropped(DropReason::UnknownUser), "{source}, {restarted}");
+        }
+        assert_eq!(net.peers[0].sent, sent);
+        assert_eq!(net.peers[0].agent.pairs().filter(|p| p.remote == at("10.0.0.2:2001")).count(), 0);
+        // What both ends know goes on.
+        let known = check(&former, &old, |b| _ = b.priority(1).ice_controlled(1));
+        assert_eq!(net.deliver(from("10.0.0.2:2000", 0, &known)), Handled::Consumed);
+        net.peers[0].agent.restart(now);
+    }
+    // Before the peer's description came, nobody knows its fragment: it is answered whatever it is.
+    let ours = net.peers[0].agent.local_credentials().clone();
+    let early = check(&ours, &fresh, |b| _ = b.priority(1).ice_controlled(1));
+    assert_eq!(net.deliver(from("10.0.0.2:2001", 0, &early)), Handled::Consumed);
+}
+
+#[test]
 fn an_unanswered_restart_is_taken_back() {
     let mut net = Net::connected(27);
     let former = *net.peers[0].agent.send_path().unwrap();
@@ -1166,7 +1210,7 @@ fn a_closed_agent_is_inert() {
     let credentials = net.peers[0].agent.local_credentials().clone();
     net.peers[0].agent.close();
     assert_eq!(net.peers[0].agent.next_timeout(), None);
-    let request = check(&credentials, |b| _ = b.priority(1).ice_controlled(1));
+    let request = check(&credentials, &net.sender(0), |b| _ = b.priority(1).ice_controlled(1));
     assert_eq!(net.deliver(from("10.0.0.2:2000", 0, &request)), Handled::Dropped(DropReason::Inert));
     let agent = &mut net.peers[0].agent;
     agent.restart(now);
@@ -1184,7 +1228,7 @@ fn what_is_not_polled_does_not_pile_up() {
     // R68.
     let mut net = Net::connected(35);
     let credentials = net.peers[0].agent.local_credentials().clone();
-    let request = check(&credentials, |b| _ = b.priority(1).ice_controlled(1));
+    let request = check(&credentials, &net.sender(0), |b| _ = b.priority(1).ice_controlled(1));
     let now = net.now;
     let agent = &mut net.peers[0].agent;
     for _ in 0..1000 {

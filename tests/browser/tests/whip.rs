@@ -52,6 +52,14 @@ async fn clients_from_npm_publish_and_watch() {
          window.pc = new RTCPeerConnection({{ bundlePolicy: 'max-bundle' }});
          for (const kind of ['audio', 'video']) pc.addTransceiver(kind, {{ direction: 'recvonly' }});
          window.whep = new WHEPClient();
+         // How its candidates were taken.
+         window.patched = [];
+         const plain = window.fetch;
+         window.fetch = async (url, options) => {{
+             const response = await plain(url, options);
+             if (options?.method === 'PATCH') patched.push(response.status);
+             return response;
+         }};
          await whep.view(pc, new URL('/whep/npm', location));
          await until('a connection', () => pc.connectionState === 'connected');
          await watch(pc, 40);
@@ -60,7 +68,14 @@ async fn clients_from_npm_publish_and_watch() {
     );
     let audio = viewer.run(&view).await;
     assert!(audio["packetsReceived"].as_u64() > Some(20), "{audio}");
-    // Not here: `whip.restart()`, after which in three runs of eight no frames came any more. The fault is not found.
+    // It knows of no entity tags, but it says which ICE session it means.
+    viewer.run("await until('candidates', () => patched.length > 0)").await;
+    let statuses = viewer.run("return [...new Set(patched)]").await;
+    assert_eq!(statuses, json!([204]));
+    for _ in 0..2 {
+        publisher.run("await whip.restart()").await;
+        viewer.run("await watch(pc, 40)").await;
+    }
     // When the publisher has gone, so has the stream.
     publisher.run("await whip.stop()").await;
     viewer.run("await until('the end', () => pc.connectionState !== 'connected')").await;
