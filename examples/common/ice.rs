@@ -33,6 +33,9 @@ pub(crate) struct IceArgs {
     /// Use relayed candidates only: peers learn no address of this machine.
     #[arg(long, requires = "turn")]
     pub(crate) relay_only: bool,
+    /// Tell names in place of local addresses, for peers that resolve them by multicast.
+    #[arg(long)]
+    pub(crate) hide_addresses: bool,
     /// Listen for ICE over TCP on this address. Repeatable.
     #[arg(long, value_name = "ADDR")]
     pub(crate) tcp: Vec<SocketAddr>,
@@ -54,6 +57,7 @@ impl IceArgs {
         if self.relay_only {
             config.ice_transport_policy = IceTransportPolicy::Relay;
         }
+        config.mdns.hide_local = self.hide_addresses;
         Ok(())
     }
 

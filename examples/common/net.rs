@@ -32,6 +32,8 @@ use super::udp::{self, Inbox, Udp};
 
 /// How long a connection may take to be made: its peer may never answer, or never send.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// As many multicast sockets as the library takes.
+const MAX_MULTICAST: usize = 16;
 /// The token of the waker; sockets have their index.
 const WAKE: Token = Token(usize::MAX);
 
@@ -141,6 +143,13 @@ impl Net {
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let (wishes, commands) = channel();
         let mut config = config(&sockets)?;
+        let shared = sockets.len();
+        let names = multicast(&sockets);
+        for (index, mut udp) in names.into_iter().enumerate() {
+            udp.register(poll.registry(), Token(shared + index))?;
+            config.mdns.sockets.push(udp.local());
+            sockets.push(udp);
+        }
         args.ice.apply(&mut config).map_err(as_io)?;
         let tls = args.ice.tls().map_err(as_io)?;
         let streams = Streams::bind(&args.ice.tcp, tls, poll.registry()).map_err(as_io)?;
@@ -148,7 +157,7 @@ impl Net {
             endpoint: Endpoint::new(rand::random()),
             config,
             poll,
-            shared: sockets.len(),
+            shared,
             sockets: sockets.into_iter().map(Some).collect(),
             own: Vec::new(),
             streams,
@@ -368,8 +377,10 @@ impl Net {
     }
 
     fn send(&mut self, transmit: Transmit) {
+        let (source, protocol) = (transmit.source, transmit.protocol);
+        let is_its = |udp: &&mut Udp| udp.local() == source && udp.protocol() == protocol;
         // A handful of sockets: looking through them beats hashing.
-        if let Some(udp) = self.sockets.iter_mut().flatten().find(|udp| udp.local() == transmit.source) {
+        if let Some(udp) = self.sockets.iter_mut().flatten().find(is_its) {
             udp.send(transmit);
         }
     }
@@ -388,6 +399,23 @@ impl Net {
 
 fn as_io(error: Box<dyn Error>) -> io::Error {
     io::Error::other(error.to_string())
+}
+
+/// Browsers that shall not tell their addresses tell names, which are resolved by multicast. Where that is not to be
+/// had, such candidates are of no use, and the others have to do.
+fn multicast(sockets: &[Udp]) -> Vec<Udp> {
+    let mut found = Vec::new();
+    for local in sockets.iter().map(Udp::local) {
+        let IpAddr::V4(ip) = local.ip() else { continue };
+        match Udp::multicast(ip) {
+            Ok(udp) => found.push(udp),
+            Err(error) => tracing::info!(%ip, %error, "no names are resolved"),
+        }
+        if found.len() == MAX_MULTICAST {
+            break;
+        }
+    }
+    found
 }
 
 /// What all connections are made with: one certificate for all, since making one costs a key generation.

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::BytesMut;
 use mio::{Interest, Registry, Token};
@@ -22,12 +22,15 @@ const BATCH: usize = 16;
 const MESSAGE: usize = 64 * 1024;
 /// Datagrams are handed out as pieces of slabs of this size.
 const SLAB: usize = 256 * 1024;
+/// Where names are asked for and told (RFC 6762 §3).
+const MDNS: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 251), 5353);
 
 /// A socket bound to one local address.
 pub(crate) struct Udp {
     socket: mio::net::UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
+    protocol: Protocol,
     pending: VecDeque<Transmit>,
     dropped: u64,
 }
@@ -41,16 +44,41 @@ impl Udp {
             socket.set_only_v6(true)?;
         }
         socket.bind(&address.into())?;
+        let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Self::around(socket, local, Protocol::Udp)
+    }
+
+    /// A socket for Multicast DNS on the interface that has this address. Others on this machine may have theirs.
+    pub(crate) fn multicast(ip: Ipv4Addr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        socket.set_reuse_address(true)?;
+        #[cfg(unix)]
+        socket.set_reuse_port(true)?;
+        let (group, port) = MDNS;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+        socket.join_multicast_v4(&group, &ip)?;
+        // Without it, what comes to the other interfaces would come here as well.
+        #[cfg(target_os = "linux")]
+        socket.set_multicast_all_v4(false)?;
+        socket.set_multicast_if_v4(&ip)?;
+        // RFC 6762 §11; and who is asked may be a browser on this machine.
+        socket.set_multicast_ttl_v4(255)?;
+        socket.set_multicast_loop_v4(true)?;
+        Self::around(socket, SocketAddr::from((ip, port)), Protocol::Mdns)
+    }
+
+    fn around(socket: Socket, local: SocketAddr, protocol: Protocol) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
         let socket: std::net::UdpSocket = socket.into();
         let state = UdpSocketState::new((&socket).into())?;
         // Best effort: small buffers only cost speed.
         let _ = state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER);
         let _ = state.set_send_buffer_size((&socket).into(), SOCKET_BUFFER);
-        let local = socket.local_addr()?;
         Ok(Udp {
             socket: mio::net::UdpSocket::from_std(socket),
             state,
             local,
+            protocol,
             pending: VecDeque::new(),
             dropped: 0,
         })
@@ -61,9 +89,14 @@ impl Udp {
         registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// The address that the socket is bound to.
+    /// The address that the socket is bound to, or, of a multicast socket, that of its interface.
     pub(crate) fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// What it is for.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Datagrams that one transmit may hold.
@@ -159,7 +192,7 @@ impl Inbox {
                 contents: self.slab.split(),
                 source: meta.addr,
                 destination: udp.local,
-                protocol: Protocol::Udp,
+                protocol: udp.protocol,
                 ecn: Ecn::from_bits(meta.ecn.map_or(0, |ecn| ecn as u8)),
                 segment_size: (meta.stride < meta.len).then_some(meta.stride),
             });
