@@ -4,6 +4,7 @@
 //! |-----------------------------|-------------------------------------------------|---------------------------------|
 //! | `GET /`                     |                                                 | the page                        |
 //! | `GET /stats`                |                                                 | `{"sessions":n,"channels":n}`   |
+//! | `GET /stats?session=ID`     |                                                 | how one connection was made     |
 //! | `POST /offer`               | `{"type":"offer","sdp":…,"negotiated":[…]?}`    | an answer, with its session     |
 //! | `POST /offer?session=ID`    | the same: renegotiation, ICE restart            | the same                        |
 //! | `POST /connect`             | `{"negotiated":[…]?}`                           | an offer, with its session      |
@@ -17,6 +18,7 @@ use std::sync::mpsc::SyncSender;
 use serde::{Deserialize, Serialize};
 
 use crate::common::net::Handle;
+use crate::common::page::file;
 use crate::common::server::{Request, Response};
 use crate::media::Command;
 
@@ -55,6 +57,11 @@ impl Refusal {
 
 /// Answers a request.
 pub(crate) fn handle(request: &Request, media: &Handle<Command>) -> Response {
+    if request.path == "/figures.js"
+        && let Some(file) = file(request)
+    {
+        return file;
+    }
     let page = match request.path.as_str() {
         "/" => Some(("text/html; charset=utf-8", include_str!("page/index.html"))),
         "/style.css" => Some(("text/css; charset=utf-8", include_str!("page/style.css"))),
@@ -64,9 +71,11 @@ pub(crate) fn handle(request: &Request, media: &Handle<Command>) -> Response {
     };
     let result = match page {
         Some((kind, text)) if request.is_read() => return Response::file(kind, text),
-        None if request.is_read() && request.path == "/stats" => {
-            ask(media, |reply| Command::Stats { reply }).map(|stats| json(&stats))
-        }
+        None if request.is_read() && request.path == "/stats" => match session(request) {
+            Some(session) => ask(media, |reply| Command::Details { session, reply })
+                .and_then(|details| details.map(|details| json(&details))),
+            None => ask(media, |reply| Command::Stats { reply }).map(|stats| json(&stats)),
+        },
         None if request.method == "POST" => signal(request, media),
         None => Err(Refusal::new(404, format_args!("there is nothing at {}", request.path))),
         Some(_) => Err(Refusal::new(405, format_args!("{} can only be read", request.path))),
@@ -80,8 +89,13 @@ pub(crate) fn handle(request: &Request, media: &Handle<Command>) -> Response {
     }
 }
 
+/// The session that a request names.
+fn session(request: &Request) -> Option<String> {
+    request.query.split('&').find_map(|pair| pair.strip_prefix("session=")).map(str::to_owned)
+}
+
 fn signal(request: &Request, media: &Handle<Command>) -> Result<String, Refusal> {
-    let session = request.query.split('&').find_map(|pair| pair.strip_prefix("session=")).map(str::to_owned);
+    let session = session(request);
     let named = || session.clone().ok_or_else(|| Refusal::new(400, "the session is missing: ?session=ID"));
     match request.path.as_str() {
         "/offer" => {

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Close { session: String, reply: SyncSender<Result<(), Refusal>> },
     /// Figures.
     Stats { reply: SyncSender<Stats> },
+    /// How one connection was made.
+    Details { session: String, reply: SyncSender<Result<Details, Refusal>> },
 }
 
 /// The answer to `GET /stats`.
@@ -45,6 +47,28 @@ pub(crate) enum Command {
 pub(crate) struct Stats {
     sessions: usize,
     channels: usize,
+}
+
+/// The answer to `GET /stats?session=ID`. Names are those of the library.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Details {
+    state: String,
+    /// Which kinds of candidate the path in use joins: ours and the peer's.
+    path: Option<[String; 2]>,
+    /// `None` until the handshake is over, as its parts.
+    dtls: Option<DtlsDetails>,
+    /// Whether DTLS travelled in connectivity checks.
+    sped: bool,
+    /// Whether the association came up by what descriptions said.
+    snap: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct DtlsDetails {
+    version: String,
+    cipher_suite: String,
+    group: String,
+    srtp_profile: Option<String>,
 }
 
 /// The way back to whoever wants to be told a description.
@@ -152,6 +176,9 @@ impl App for Media {
             Command::Stats { reply } => {
                 let channels = self.sessions.values().map(|session| session.channels).sum();
                 let _ = reply.send(Stats { sessions: self.sessions.len(), channels });
+            }
+            Command::Details { session, reply } => {
+                let _ = reply.send(self.key(&session).map(|key| details(&connection(net, key))));
             }
         }
     }
@@ -276,6 +303,18 @@ impl Media {
             .copied()
             .ok_or_else(|| Refusal::new(404, "there is no such session; it may have ended"))
     }
+}
+
+fn details(rtc: &Rtc) -> Details {
+    let stats = rtc.stats();
+    let dtls = rtc.dtls_details().map(|dtls| DtlsDetails {
+        version: format!("{:?}", dtls.version),
+        cipher_suite: format!("{:?}", dtls.cipher_suite),
+        group: format!("{:?}", dtls.group),
+        srtp_profile: dtls.srtp_profile.map(|profile| format!("{profile:?}")),
+    });
+    let path = stats.path.map(|path| [path.local_kind, path.remote_kind].map(|kind| format!("{kind:?}")));
+    Details { state: format!("{:?}", stats.state), path, dtls, sped: stats.ice.embedding, snap: stats.snap }
 }
 
 /// The connection of a key that `Media::key` or `Media::admit` has just given.

@@ -1,5 +1,6 @@
 // A card with a picture, a button and figures, around a session of whip.js.
-import { figures, publish, view } from "./whip.js";
+import { figures } from "./figures.js";
+import { publish, view } from "./whip.js";
 
 const LAYERS = [
   { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 150_000 },

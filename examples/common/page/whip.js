@@ -123,21 +123,3 @@ const fragment = (sdp, candidates) => [
   ...["ice-ufrag", "ice-pwd"].map((name) => sdp.match(new RegExp(`^a=${name}:.*`, "m"))[0].trim()),
   sdp.match(/^m=.*/m)[0].trim(), sdp.match(/^a=mid:.*/m)[0].trim(), ...candidates, "",
 ].join("\r\n");
-
-/** What goes over a connection, in words: one line for each track. */
-export async function figures(pc, last = new Map()) {
-  const lines = [];
-  const stats = await pc.getStats();
-  for (const s of stats.values()) {
-    if (s.type !== "inbound-rtp" && s.type !== "outbound-rtp") continue;
-    const isOut = s.type === "outbound-rtp";
-    const bytes = isOut ? s.bytesSent : s.bytesReceived;
-    const before = last.get(s.id);
-    last.set(s.id, { bytes, time: s.timestamp });
-    const rate = before ? Math.round(((bytes - before.bytes) * 8) / (s.timestamp - before.time)) : 0;
-    const codec = stats.get(s.codecId)?.mimeType?.split("/")[1] ?? "";
-    const picture = s.frameWidth ? `${s.frameWidth}×${s.frameHeight} ${Math.round(s.framesPerSecond ?? 0)} fps` : "";
-    lines.push([s.rid, codec, picture, `${rate} kbit/s`].filter(Boolean).join(" · "));
-  }
-  return lines;
-}

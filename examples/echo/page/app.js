@@ -1,4 +1,5 @@
 // The page: what is seen and pressed. The connection itself is in peer.js.
+import { figures } from "./figures.js";
 import { Peer, KINDS, bulkTransfer } from "./peer.js";
 
 const $ = (id) => document.getElementById(id);
@@ -32,6 +33,7 @@ async function connect() {
   startPing(adopt(peer.open("ping", { ordered: false, maxRetransmits: 0 })));
   try {
     await peer.connect();
+    if (mine === peer && camera) await showMedia();
   } catch (error) {
     if (mine === peer) { show(error.message); stateChanged("failed"); }
   }
@@ -45,6 +47,7 @@ function disconnect() {
   $("connect").textContent = "Connect";
   $("channels").replaceChildren();
   for (const id of ["send", "bulk", "open", "restart"]) $(id).disabled = true;
+  $("echoed").srcObject = null;
   stateChanged("closed");
 }
 
@@ -54,6 +57,8 @@ function stateChanged(state) {
   pill.dataset.state = state;
   pill.textContent = STATES[state];
   $("restart").disabled = state !== "connected" && state !== "disconnected";
+  // What is on can be switched off at any time.
+  $("camera").disabled = state !== "connected" && !camera;
   if (state === "connected") { retry.attempts = 0; show(null); }
   if (state === "failed") {
     // A server that was started anew knows nothing of the old session: connect afresh, less and less often.
@@ -168,6 +173,60 @@ $("opener").onsubmit = async (event) => {
     show(error.message);
   }
 };
+
+// --- Camera and microphone -------------------------------------------------------------------------
+
+/** What is sent while the camera is on, or null. It outlives the connection: the next one sends it as well. */
+let camera = null;
+
+/** Sends the camera on the connection in use, and shows what comes back. */
+async function showMedia() {
+  await peer.startMedia(camera);
+  $("echoed").srcObject = peer.echo;
+  // Loudspeakers would feed the microphone.
+  $("echoed").muted = true;
+}
+
+async function openCamera() {
+  if (!navigator.mediaDevices) throw new Error("The browser gives the camera only to secure pages: use localhost, or --https.");
+  const video = { width: { ideal: 1280 }, height: { ideal: 720 } };
+  try {
+    return await navigator.mediaDevices.getUserMedia({ audio: true, video });
+  } catch (error) {
+    if (error.name !== "NotFoundError") throw error;
+    // A machine with one of them alone.
+    return navigator.mediaDevices.getUserMedia({ audio: true });
+  }
+}
+
+$("camera").onclick = async () => {
+  $("camera").disabled = true;
+  show(null);
+  try {
+    if (camera) {
+      camera.getTracks().forEach((track) => track.stop());
+      camera = $("sent").srcObject = $("echoed").srcObject = null;
+      await peer?.stopMedia();
+    } else {
+      camera = $("sent").srcObject = await openCamera();
+      if (peer) await showMedia();
+    }
+  } catch (error) {
+    show(error.message);
+  }
+  $("pictures").hidden = !camera;
+  $("camera").textContent = camera ? "Stop" : "Start";
+  $("camera").disabled = !camera && $("state").dataset.state !== "connected";
+};
+
+let counters = new Map();
+setInterval(async () => {
+  if (!camera || !peer) return counters.clear();
+  for (const [id, type] of [["sent", "outbound-rtp"], ["echoed", "inbound-rtp"]]) {
+    const lines = await figures(peer.pc, counters, type);
+    $(`${id}-figures`).replaceChildren(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
+  }
+}, 1000);
 
 // --- Bulk ------------------------------------------------------------------------------------------
 

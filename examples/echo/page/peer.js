@@ -24,6 +24,8 @@ export class Peer {
   /** Called with a channel that the server opened. */
   onchannel = () => {};
   onlog = () => {};
+  /** What comes back of the camera and the microphone. */
+  echo = new MediaStream();
   /** Names this connection to the server; null before the first answer. */
   session = null;
 
@@ -33,6 +35,7 @@ export class Peer {
     this.negotiated = [...negotiated];
     this.pc = new RTCPeerConnection();
     this.pc.onconnectionstatechange = () => this.onstate(this.pc.connectionState);
+    this.pc.ontrack = ({ track }) => this.echo.addTrack(track);
     this.pc.ondatachannel = ({ channel }) => {
       channel.binaryType = "arraybuffer";
       this.onchannel(channel);
@@ -58,7 +61,16 @@ export class Peer {
   }
 
   /** Offers: the first time for a new session, later within it. Gives back the server's answer. */
-  async offer(options = {}) {
+  offer(options = {}) {
+    // One at a time: the next one waits for the answer of this one, whatever it is.
+    const answer = this.#last.then(() => this.#offer(options));
+    this.#last = answer.catch(() => {});
+    return answer;
+  }
+
+  #last = Promise.resolve();
+
+  async #offer(options) {
     await this.pc.setLocalDescription(await this.pc.createOffer(options));
     await this.gathered();
     const path = this.session === null ? "/offer" : `/offer?session=${this.session}`;
@@ -76,6 +88,20 @@ export class Peer {
     await this.pc.setLocalDescription();
     await this.gathered();
     await post(`/answer?session=${this.session}`, this.pc.localDescription);
+  }
+
+  /** Sends camera and microphone, or whatever the stream holds; it comes back in `echo`. */
+  async startMedia(stream) {
+    for (const track of stream.getTracks()) this.pc.addTrack(track, stream);
+    await this.offer();
+  }
+
+  /** Sends nothing of it any more. */
+  async stopMedia() {
+    const senders = this.pc.getSenders().filter(({ track }) => track);
+    for (const sender of senders) this.pc.removeTrack(sender);
+    for (const track of this.echo.getTracks()) this.echo.removeTrack(track);
+    if (senders.length) await this.offer();
   }
 
   /** New credentials and candidates for the same connection; the channels live on. */

@@ -41,8 +41,17 @@ pub struct Firefox {
 impl Firefox {
     /// Opens a page.
     pub fn at(url: &str) -> Self {
+        Self::with(url, &[])
+    }
+
+    /// Opens a page, in a browser with more preferences: names, and values as they are written in JavaScript.
+    pub fn with(url: &str, preferences: &[(&str, &str)]) -> Self {
         let profile = tempfile::tempdir().expect("there is room for a profile");
-        std::fs::write(profile.path().join("user.js"), PREFERENCES).expect("the profile is writable");
+        let mut text = PREFERENCES.to_owned();
+        for (name, value) in preferences {
+            text.push_str(&format!("user_pref(\"{name}\", {value});\n"));
+        }
+        std::fs::write(profile.path().join("user.js"), text).expect("the profile is writable");
         let binary = std::env::var("FIREFOX").unwrap_or_else(|_| "/usr/bin/firefox-esr".to_owned());
         // It says where it listens on standard error.
         let mut command = Command::new("sh");

@@ -1,9 +1,11 @@
 //! What the cases stand on: an example as a process, and a headless Chromium on its page.
 
 mod firefox;
+mod namespace;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,6 +17,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
 pub use firefox::Firefox;
+pub use namespace::{Link, Namespace};
+
+/// A camera and a microphone that are there and need no permission. Without it a browser tells none of its addresses.
+const PERMITTED: [&str; 2] = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
+const HELPERS: &str = concat!(include_str!("helpers.js"), "\n//# sourceURL=helpers.js");
 
 /// How long anything that a case waits for may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -130,6 +137,13 @@ impl Server {
         let count =
             |name: &str| stats[name].as_u64().unwrap_or_else(|| panic!("{name} is missing in {text}"));
         (count("sessions"), count("channels"))
+    }
+
+    /// `GET /stats?session=ID` of the echo example: how a connection was made.
+    pub fn details(&self, session: &str) -> Value {
+        let answer = self.request("GET", &format!("stats?session={session}"), &[], "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_str(&answer.body).expect("the body is JSON")
     }
 
     /// Waits until `/stats` says these numbers.
@@ -254,9 +268,13 @@ pub struct Browser {
 impl Browser {
     /// Opens the page without connecting, with the helpers of `helpers.js` in it.
     pub async fn open(server: &Server) -> Self {
-        let browser = Self::at(&format!("{}?manual", server.url)).await;
-        let module = concat!(include_str!("helpers.js"), "\n//# sourceURL=helpers.js");
-        browser.run(module).await;
+        Self::open_with(server, &[]).await
+    }
+
+    /// The same, with more flags for Chromium.
+    pub async fn open_with(server: &Server, flags: &[&str]) -> Self {
+        let browser = Self::with(&format!("{}?manual", server.url), flags).await;
+        browser.run(HELPERS).await;
         browser
     }
 
@@ -268,17 +286,37 @@ impl Browser {
     /// Opens any page, in a browser whose camera and microphone bring a test picture and beeps, and which shares
     /// its own tab when a screen is asked for; none of them asks first.
     pub async fn with_camera(url: &str) -> Self {
-        const FLAGS: [&str; 4] = [
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
-            "--auto-accept-this-tab-capture",
-            "--autoplay-policy=no-user-gesture-required",
-        ];
+        const FLAGS: [&str; 2] =
+            ["--auto-accept-this-tab-capture", "--autoplay-policy=no-user-gesture-required"];
         Self::with(url, &FLAGS).await
     }
 
+    /// Opens the page as [`open`](Browser::open) does, in a browser that has the interfaces of a namespace.
+    pub async fn inside(namespace: &Namespace, url: &str) -> Self {
+        let mut command = namespace.command(&chromedriver());
+        command.arg(format!("--allowed-ips={}", namespace.control.outside));
+        let browser = Self::driven(&mut command, namespace.control.inside, url, &PERMITTED).await;
+        browser.run(HELPERS).await;
+        browser
+    }
+
     async fn with(url: &str, flags: &[&str]) -> Self {
-        let (driver, port) = Process::start(Command::new(chromedriver()).arg("--port=0"), |line| {
+        let flags = [&PERMITTED, flags].concat();
+        Self::driven(&mut Command::new(chromedriver()), Ipv4Addr::LOCALHOST, url, &flags).await
+    }
+
+    /// Opens the page as [`open`](Browser::open) does, in a browser that was given no microphone and therefore tells
+    /// names in place of its addresses.
+    pub async fn secretive(server: &Server) -> Self {
+        let url = format!("{}?manual", server.url);
+        let browser = Self::driven(&mut Command::new(chromedriver()), Ipv4Addr::LOCALHOST, &url, &[]).await;
+        browser.run(HELPERS).await;
+        browser
+    }
+
+    /// `host`: where the driver is reached.
+    async fn driven(driver: &mut Command, host: Ipv4Addr, url: &str, flags: &[&str]) -> Self {
+        let (driver, port) = Process::start(driver.arg("--port=0"), |line| {
             line.strip_suffix('.')?.split_once("started successfully on port ")?.1.parse::<u16>().ok()
         });
         let profile = tempfile::tempdir().expect("there is room for a profile");
@@ -293,9 +331,6 @@ impl Browser {
             "--disable-sync",
             "--disable-dev-shm-usage",
             "--hide-scrollbars",
-            // A camera and a microphone that are there and need no permission.
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
             // Where there is no other interface, it must do.
             "--allow-loopback-in-peer-connection",
         ]
@@ -311,7 +346,7 @@ impl Browser {
         });
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities.as_object().expect("it is written as one").clone())
-            .connect(&format!("http://127.0.0.1:{port}"))
+            .connect(&format!("http://{host}:{port}"))
             .await
             .expect("chromedriver starts Chromium");
         client.goto(url).await.expect("the page loads");

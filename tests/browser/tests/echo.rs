@@ -434,6 +434,56 @@ async fn a_person_uses_the_page() {
 }
 
 #[tokio::test]
+async fn a_person_sees_the_echo_of_the_camera() {
+    let server = Server::start();
+    let browser = Browser::with_camera(&server.url).await;
+    browser.until("document.getElementById('state').dataset.state === 'connected'").await;
+    browser
+        .run(
+            "window.shows = (id) => {
+                 const video = document.getElementById(id);
+                 const moves = video.videoWidth > 0 && video.currentTime > 1;
+                 const text = document.getElementById(`${id}-figures`).innerText;
+                 return moves && /VP8 · \\d+×\\d+ [1-9]\\d* fps/.test(text) && /opus/.test(text);
+             };
+             window.bright = (id) => {
+                 const canvas = Object.assign(document.createElement('canvas'), { width: 32, height: 18 });
+                 const context = canvas.getContext('2d');
+                 context.drawImage(document.getElementById(id), 0, 0, 32, 18);
+                 return context.getImageData(0, 0, 32, 18).data.some((x, i) => i % 4 < 3 && x > 60);
+             };",
+        )
+        .await;
+    for round in 0..2 {
+        if round == 0 {
+            browser.click("#camera").await;
+        }
+        for id in ["sent", "echoed"] {
+            browser.until(&format!("shows('{id}') && bright('{id}')")).await;
+        }
+        if round == 0 {
+            browser.screenshot("echo-camera", 1280, 900).await;
+            browser.screenshot("echo-camera-phone", 390, 1200).await;
+            let fits = browser.run("return document.documentElement.scrollWidth <= innerWidth").await;
+            assert_eq!(fits, json!(true));
+            // The next connection sends it as well.
+            browser.click("#connect").await;
+            server.until_stats(0, 0).await;
+            browser.click("#connect").await;
+            browser.until("document.getElementById('state').dataset.state === 'connected'").await;
+        }
+    }
+    browser.click("#camera").await;
+    browser.until("document.getElementById('pictures').hidden").await;
+    browser.until("document.getElementById('camera').textContent === 'Start'").await;
+    // The rest goes on.
+    browser.type_into("#message", "without a picture").await;
+    browser.click("#send").await;
+    browser.until("document.querySelectorAll('#messages .theirs').length === 1").await;
+    browser.close().await;
+}
+
+#[tokio::test]
 async fn the_page_connects_again_after_the_server_was_started_anew() {
     let server = Server::start();
     let port = server.url.trim_end_matches('/').rsplit(':').next().expect("the URL has a port").to_owned();

@@ -1,12 +1,15 @@
 //! Chromium reaches the echo server by paths that are not the plain one: through relays, at either end, and over TCP.
 
-use browser::{Browser, Server};
+use std::time::Duration;
+
+use browser::{Browser, PATIENCE, Server};
 use serde_json::{Value, json};
 
 /// Connects with a configuration, and with those candidates alone that `keep` lets through, in both descriptions;
 /// what came back over a channel, and the candidates of the pair that was used.
 const CONNECT: &str = r#"
     const connectBy = async (configuration, keep) => {
+        window.kept?.close();
         const pc = new RTCPeerConnection(configuration);
         const channel = pc.createDataChannel("main");
         await pc.setLocalDescription();
@@ -17,8 +20,8 @@ const CONNECT: &str = r#"
         const response = await fetch("/offer", { method: "POST", headers: { "content-type": "application/json" },
             body: JSON.stringify({ type: "offer", sdp: offer }) });
         if (!response.ok) throw new Error(await response.text());
-        const answer = strip((await response.json()).sdp);
-        await pc.setRemoteDescription({ type: "answer", sdp: answer });
+        const answer = await response.json();
+        await pc.setRemoteDescription({ type: "answer", sdp: strip(answer.sdp) });
         await opened(channel);
         const back = await echoed(channel, "there and back");
         const bulk = noise(200000);
@@ -27,8 +30,8 @@ const CONNECT: &str = r#"
         const transport = stats.find((s) => s.type === "transport");
         const pair = stats.find((s) => s.id === transport.selectedCandidatePairId);
         const [local, remote] = [pair.localCandidateId, pair.remoteCandidateId].map((id) => stats.find((s) => s.id === id));
-        pc.close();
-        return { back, isWhole, protocol: local.protocol, local: local.candidateType, remote: remote.candidateType,
+        window.kept = pc;
+        return { back, session: answer.session, names: offer.match(/^a=candidate:.* [0-9a-f-]{36}\.local .*$/gm)?.length ?? 0, isWhole, protocol: local.protocol, local: local.candidateType, remote: remote.candidateType,
             relayProtocol: local.relayProtocol ?? null };
     };
 "#;
@@ -85,6 +88,22 @@ async fn where_udp_is_of_no_use_tcp_is_used() {
     for _ in 0..3 {
         let result = connect(&browser, &json!({}), "line.includes(' tcp ')").await;
         assert_eq!(result["protocol"], "tcp", "{result}");
+    }
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn names_in_place_of_addresses_are_resolved() {
+    let server = Server::start();
+    let browser = Browser::secretive(&server).await;
+    let result = connect(&browser, &json!({}), "true").await;
+    assert!(result["names"].as_u64() > Some(0), "{result}");
+    // Checks come from an address that nobody told of; it takes its place among the candidates when the name is known.
+    let session = result["session"].as_str().expect("a session has a name").to_owned();
+    let start = std::time::Instant::now();
+    while server.details(&session)["path"][1] != "Host" {
+        assert!(start.elapsed() < PATIENCE, "{}", server.details(&session));
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     browser.close().await;
 }
