@@ -30,7 +30,7 @@ impl Follower {
 
     /// A check comes to `local`, and what it triggers is answered; where data goes then.
     fn check(&mut self, local: &str, fill: impl FnOnce(&mut Builder<'_>)) -> SocketAddr {
-        let request = check(&self.ours, |b| {
+        let request = check(&self.ours, "peer", |b| {
             b.priority(1_000_000).ice_controlling(5);
             fill(b);
         });
@@ -136,7 +136,7 @@ fn a_leader_that_followed_before_goes_on_from_the_number_it_heard() {
     let mut ends = Follower::new(true);
     ends.check(BETTER, |b| _ = b.nomination(6));
     // The peer has become the follower: the roles conflict, and the tie-breaker of 0 loses (RFC 8445 §7.3.1.1).
-    let request = check(&ends.ours, |b| _ = b.priority(1_000_000).ice_controlled(0));
+    let request = check(&ends.ours, "peer", |b| _ = b.priority(1_000_000).ice_controlled(0));
     let now = ends.net.now;
     let agent = &mut ends.net.peers[1].agent;
     agent.handle_packet(now, at("10.0.0.1:1000"), at(BETTER), Protocol::Udp, &request);
