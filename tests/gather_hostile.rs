@@ -11,7 +11,8 @@ use ground::{Ground, SECOND, SERVER, config, with_servers};
 use sansrtc::stun::attributes::types;
 use sansrtc::stun::{Builder, Class, ErrorCode, Message, Method};
 use sansrtc::{
-    Datagram, Event, GatheringState, IceServerError, Input, Output, Rtc, StreamInput, StreamOutput,
+    Datagram, Event, GatheringState, IceServer, IceServerError, Input, Output, Rtc, RtcConfig, StreamInput,
+    StreamOutput,
 };
 
 const TURN: &str = "turn:203.0.113.1:3478";
@@ -249,4 +250,35 @@ fn a_stream_server_that_speaks_nonsense_is_left() {
         }
     }
     assert_eq!((opened, failed), (1, vec![IceServerError::Nonsense]));
+}
+
+#[test]
+fn a_stream_server_has_failed_when_its_last_address_has() {
+    let addresses =
+        ["203.0.113.1:3478", "203.0.113.2:3478", "[2001:db8::3]:3478"].map(|text| text.parse().unwrap());
+    let server = IceServer::new("turn:turn.example:3478?transport=tcp").unwrap();
+    let server = server.with_addresses(addresses).with_credentials("user", "secret");
+    let config = RtcConfig { ice_servers: vec![server], ..config() };
+    let mut rtc = Rtc::new(config, [3; 32], ground::clock()).unwrap();
+    let mut now = ground::clock().instant;
+    rtc.handle_input(now, Input::Timeout);
+    let (mut opened, mut failed) = (Vec::<SocketAddr>::new(), Vec::new());
+    for _ in 0..1000 {
+        match rtc.poll_output() {
+            Output::Stream(StreamOutput::Open { key, remote, .. }) => {
+                opened.push(remote);
+                rtc.handle_input(now, Input::Stream(StreamInput::Closed { key }));
+            }
+            Output::Event(Event::IceServerFailed(failure)) => failed.push(failure.reason),
+            Output::Timeout(Some(at)) if failed.is_empty() => {
+                now = at;
+                rtc.handle_input(now, Input::Timeout);
+            }
+            Output::Timeout(_) => break,
+            _ => {}
+        }
+    }
+    opened.dedup();
+    assert_eq!(opened, addresses);
+    assert_eq!(failed, [IceServerError::Unreachable]);
 }

@@ -111,13 +111,18 @@ impl Gatherer {
             turn::Event::Failed(reason) => {
                 relay.step = Step::Ended;
                 let (server, local) = (relay.server, relay.base.or(Some(relay.client.local())));
+                let is_last =
+                    relay.base.is_some() || relay.address + 1 >= self.setup.servers[server].addresses.len();
                 let local = local.filter(|local| !local.ip().is_unspecified());
                 let gone = std::mem::take(&mut relay.candidates);
                 if let Some(key) = relay.stream.take() {
                     self.commands.push_back(StreamOutput::Close { key });
                 }
                 self.facts.extend(gone.into_iter().map(Fact::Gone));
-                self.fail(server, local, reason.into());
+                // While there is another address to try, the server has not failed.
+                if is_last {
+                    self.fail(server, local, reason.into());
+                }
             }
             turn::Event::NotPermitted { peer, code } => {
                 tracing::debug!(%peer, code, "the relay refuses a peer")

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
@@ -117,9 +117,18 @@ pub fn disturbed_call(
     phone.rtc.stats().path.expect("it is connected")
 }
 
+/// How long a stream may take to be opened: some SYNs may be lost at first.
+const OPENING: Duration = Duration::from_secs(20);
+
 enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+/// A stream that another thread connects, and the name in the certificate, under TLS.
+struct Opening {
+    connected: Receiver<Option<TcpStream>>,
+    tls: Option<String>,
 }
 
 /// The connection and its sockets.
@@ -128,6 +137,7 @@ pub struct Phone {
     pub rtc: Rtc,
     sockets: Vec<(UdpSocket, SocketAddr)>,
     streams: BTreeMap<StreamKey, (Stream, Vec<u8>)>,
+    opening: BTreeMap<StreamKey, Opening>,
     ca: String,
     channel: Option<ChannelId>,
     is_open: bool,
@@ -156,8 +166,8 @@ impl Phone {
             sockets.push((socket, local));
         }
         rtc.end_of_local_candidates();
-        let (streams, ca) = (BTreeMap::new(), side.ca.clone());
-        Phone { rtc, sockets, streams, ca, channel: None, is_open: false, heard: Vec::new() }
+        let (streams, opening, ca) = (BTreeMap::new(), BTreeMap::new(), side.ca.clone());
+        Phone { rtc, sockets, streams, opening, ca, channel: None, is_open: false, heard: Vec::new() }
     }
 
     /// An offer with a channel.
@@ -229,6 +239,7 @@ impl Phone {
                 self.rtc.handle_input(Instant::now(), Input::Datagram(datagram));
             }
         }
+        self.take_opened();
         let keys: Vec<StreamKey> = self.streams.keys().copied().collect();
         for key in keys {
             let Some((stream, waiting)) = self.streams.get_mut(&key) else { continue };
@@ -283,14 +294,11 @@ impl Phone {
     fn command(&mut self, command: StreamOutput) {
         match command {
             StreamOutput::Open { key, protocol, remote, server_name, .. } => {
-                match self.open(protocol, remote, server_name) {
-                    Some((stream, local)) => {
-                        self.streams.insert(key, (stream, Vec::new()));
-                        self.rtc
-                            .handle_input(Instant::now(), Input::Stream(StreamInput::Opened { key, local }));
-                    }
-                    None => self.close(key),
-                }
+                let (tell, connected) = channel();
+                // It has the network of this thread.
+                std::thread::spawn(move || tell.send(TcpStream::connect_timeout(&remote, OPENING).ok()));
+                let tls = server_name.filter(|_| protocol == Protocol::Tls);
+                self.opening.insert(key, Opening { connected, tls });
             }
             StreamOutput::Write { key, contents } => {
                 if let Some((stream, waiting)) = self.streams.get_mut(&key) {
@@ -300,24 +308,41 @@ impl Phone {
                     }
                 }
             }
-            StreamOutput::Close { key } => drop(self.streams.remove(&key)),
+            StreamOutput::Close { key } => {
+                self.opening.remove(&key);
+                self.streams.remove(&key);
+            }
             other => panic!("not understood: {other:?}"),
         }
     }
 
-    fn open(
-        &self,
-        protocol: Protocol,
-        remote: SocketAddr,
-        name: Option<String>,
-    ) -> Option<(Stream, SocketAddr)> {
-        let tcp = TcpStream::connect_timeout(&remote, Duration::from_secs(2)).ok()?;
+    /// Streams that are connected may be used; others have failed.
+    fn take_opened(&mut self) {
+        let results: Vec<(StreamKey, Option<TcpStream>)> = self
+            .opening
+            .iter()
+            .filter_map(|(key, opening)| match opening.connected.try_recv() {
+                Err(TryRecvError::Empty) => None,
+                result => Some((*key, result.ok().flatten())),
+            })
+            .collect();
+        for (key, tcp) in results {
+            let tls = self.opening.remove(&key).and_then(|opening| opening.tls);
+            match tcp.and_then(|tcp| self.open(tcp, tls)) {
+                Some((stream, local)) => {
+                    self.streams.insert(key, (stream, Vec::new()));
+                    self.rtc.handle_input(Instant::now(), Input::Stream(StreamInput::Opened { key, local }));
+                }
+                None => self.close(key),
+            }
+        }
+    }
+
+    fn open(&self, tcp: TcpStream, tls: Option<String>) -> Option<(Stream, SocketAddr)> {
         tcp.set_nodelay(true).ok()?;
         tcp.set_nonblocking(true).ok()?;
         let local = tcp.local_addr().ok()?;
-        if protocol != Protocol::Tls {
-            return Some((Stream::Plain(tcp), local));
-        }
+        let Some(name) = tls else { return Some((Stream::Plain(tcp), local)) };
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes()).ok()?).ok()?;
         let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -325,7 +350,7 @@ impl Phone {
             .ok()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let tls = ClientConnection::new(Arc::new(config), ServerName::try_from(name?).ok()?).ok()?;
+        let tls = ClientConnection::new(Arc::new(config), ServerName::try_from(name).ok()?).ok()?;
         Some((Stream::Tls(Box::new(StreamOwned::new(tls, tcp))), local))
     }
 
