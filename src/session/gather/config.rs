@@ -105,8 +105,8 @@ pub trait CandidatePolicy: fmt::Debug + Send + Sync {
     }
 
     /// The local preference (RFC 8445 §5.1.2.1) of candidates whose base is `base`, 0 to 65,535, for instance by
-    /// what the network costs. `None` leaves the default, which has global IPv6 and IPv4 side by side, in the order
-    /// in which they are added, so that neither holds the other up (RFC 8421 §4).
+    /// what the network costs. `None` leaves the default, in which IPv6 and IPv4 take turns, IPv6 first, so that neither
+    /// holds the other up (RFC 8421 §4), each in the order in which its addresses are added.
     fn local_preference(&self, base: SocketAddr) -> Option<u16> {
         let _ = base;
         None
