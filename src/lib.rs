@@ -45,8 +45,8 @@ pub use session::gather::{
 };
 pub use session::media::{
     DroppedMedia, FrameToSend, InboundRtp, LostFrame, MediaFrame, MediaProtection, MediaStats, OutboundRtp,
-    OutgoingPacket, PacketOrigin, ReceiverId, ReceiverInfo, RtpPacket, SendMediaError, TransceiverConfig,
-    TransceiverError, TransceiverInfo,
+    OutgoingPacket, PAUSED_AFTER, PacketOrigin, ReceiverId, ReceiverInfo, RtpPacket, SendMediaError,
+    TransceiverConfig, TransceiverError, TransceiverInfo,
 };
 pub use session::negotiate::{
     Applied, Incoming, MediaConfig, MediaLevel, NegotiationError, RemoteCandidate, SignalingState,

@@ -9,7 +9,7 @@ use sansrtc::fec::ProtectorConfig;
 use sansrtc::session::negotiate::Capability;
 use sansrtc::types::codec::Feedback;
 use sansrtc::{
-    Codec, Event, MediaConfig, MediaDirection, MediaProtection, MediaType, OutgoingPacket, PacketOrigin,
+    Codec, Event, MediaConfig, MediaDirection, MediaProtection, MediaType, OutgoingPacket, PacketOrigin, Rid,
     RtcConfig, RtpPacket, SendMediaError, TransceiverConfig, TransceiverId,
 };
 use sim::{Call, Link, Loss, config};
@@ -177,4 +177,51 @@ fn packets_leave_room_for_parity() {
     });
     call.sim.run_for(SECOND);
     assert_eq!(call.sim.network.link_stats(a).0.too_large, 0);
+}
+
+#[test]
+fn parity_of_each_layer_of_a_simulcast_finds_its_layer() {
+    let video = vec![Capability::video(Codec::Vp8, ""), Capability::flexfec()];
+    let config = without_nack(vec![Capability::audio(Codec::Opus, 48_000, 2, "")], video);
+    let clean = Link::with_delay(Duration::from_millis(20));
+    let mut call = Call::new(7, &clean, &config);
+    let [a, b] = call.hosts;
+    let rids = ["q", "h"].map(|rid| Rid::new(rid).unwrap());
+    let sends = TransceiverConfig { send_rids: rids.to_vec(), ..TransceiverConfig::default() };
+    let receives = TransceiverConfig { receive_rids: rids.to_vec(), ..TransceiverConfig::default() };
+    // A second section with the same formats: a payload type alone says nothing.
+    let mut ids = Vec::new();
+    for (direction, config) in [(MediaDirection::SendOnly, &sends), (MediaDirection::RecvOnly, &receives)] {
+        let host = if direction == MediaDirection::SendOnly { a } else { b };
+        for _ in 0..2 {
+            let add =
+                |rtc: &mut sansrtc::Rtc| rtc.add_transceiver(MediaType::Video, direction, config.clone());
+            ids.push(call.sim.with(host, |rtc, _| add(rtc)).unwrap());
+        }
+    }
+    let offer = call.sim.with(b, |rtc, _| rtc.create_offer()).unwrap();
+    let answer = call.sim.with(a, |rtc, _| rtc.accept_offer(&offer)).unwrap();
+    call.sim.with(b, |rtc, _| rtc.accept_answer(&answer)).unwrap();
+    call.must_connect(10 * SECOND);
+    *call.sim.network.up(a) = Link { loss: Loss::Independent(0.04), ..clean };
+    let fec = Some(ProtectorConfig { packets: 8, parities: 1 });
+    let id = ids[0];
+    call.sim.with(a, |rtc, _| rtc.set_protection(id, None, MediaProtection { red: 0, fec })).unwrap();
+    let pt = call.sim.peer(a).transceiver(id).unwrap().formats[0].send;
+    for n in 0..2000 {
+        for rid in rids {
+            let payload = payload(n, 500);
+            let packet = OutgoingPacket::new(pt, 100 + n, n as u32 * 3000, &payload);
+            call.sim.with(a, |rtc, _| rtc.send_packet(id, Some(rid), &packet)).unwrap();
+        }
+        call.sim.run_for(Duration::from_millis(10));
+    }
+    let stats = call.sim.peer(b).media_stats();
+    assert_eq!(stats.dropped.unknown_stream, 0);
+    assert_eq!(stats.inbound.len(), 2);
+    for stream in stats.inbound {
+        let (lost, recovered) = (stream.packets_lost, stream.fec_packets_recovered);
+        // A second loss among nine is one in four.
+        assert!(recovered as i64 * 100 >= lost * 55 && recovered > 30, "{recovered} of {lost}");
+    }
 }

@@ -3,7 +3,7 @@
 
 mod sim;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -15,7 +15,7 @@ use sansrtc::{
     Candidate, ConnectionState, Event, MediaConfig, MediaDirection, MediaType, OutgoingPacket, Pt,
     ReceiverId, Rid, Rtc, RtcConfig, RtpPacket, TransceiverConfig, TransceiverId,
 };
-use sim::{HostId, Link, Sim, clock, config, seed_bytes};
+use sim::{HostId, Link, Loss, Sim, clock, config, seed_bytes};
 
 const SENDERS: usize = 3;
 const VIEWERS: usize = 20;
@@ -135,6 +135,8 @@ struct Leg {
     ends: Ends,
     tracks: Vec<Track>,
     got: BTreeMap<ReceiverId, BTreeMap<u64, RtpPacket>>,
+    /// Streams that a key frame has come of.
+    begun: BTreeSet<ReceiverId>,
 }
 
 struct Room {
@@ -207,7 +209,7 @@ impl Room {
         });
         let tracks = tracks.collect();
         world.introduce(ends);
-        Leg { ends, tracks, got: BTreeMap::new() }
+        Leg { ends, tracks, got: BTreeMap::new(), begun: BTreeSet::new() }
     }
 
     fn run(&mut self, ticks: u32) {
@@ -324,21 +326,39 @@ impl Room {
 
     /// Viewers take what arrived, and change their minds.
     fn watch(&mut self) {
-        let Room { world, legs, tick, .. } = self;
+        let Room { world, senders, legs, tick, .. } = self;
         for (n, leg) in legs.iter_mut().enumerate() {
             while let Some((_, event)) = world.sim.event(leg.ends[1]) {
                 if let Event::Packet(packet) = event {
+                    if starts_key_frame(&packet) {
+                        leg.begun.insert(packet.receiver);
+                    } else if !leg.begun.contains(&packet.receiver) {
+                        // The first packets of all were lost, and nothing says that they were there.
+                        let id = packet.transceiver;
+                        world.sim.with(leg.ends[1], |rtc, _| rtc.request_key_frame(id, None));
+                    }
                     let stream = leg.got.entry(packet.receiver).or_default();
                     assert!(stream.insert(packet.sequence, packet).is_none(), "a packet came twice");
                 }
             }
-            while world.sim.event(leg.ends[0]).is_some() {}
+            while let Some((_, event)) = world.sim.event(leg.ends[0]) {
+                let Event::KeyFrameRequested { transceiver, .. } = event else { continue };
+                let at = leg.tracks.iter().position(|track| track.id == transceiver).unwrap();
+                let Some(layer) = leg.tracks[at].machine.forwarded_layer() else { continue };
+                let (rid, inner) = (Rid::new(RIDS[usize::from(layer.encoding)]), senders[at].inner);
+                world.sim.with(senders[at].ends[1], |rtc, _| rtc.request_key_frame(inner, rid));
+            }
             if (*tick as usize + n * 3).is_multiple_of(50) {
                 let layer = wish(n, *tick as usize / 50 + 1);
                 leg.tracks.iter_mut().for_each(|track| track.machine.set_wanted(Some(layer)));
             }
         }
     }
+}
+
+fn starts_key_frame(packet: &RtpPacket) -> bool {
+    let info = payload::Codec::Vp8.describe(packet.payload());
+    info.is_ok_and(|info| info.starts_frame && info.key_frame)
 }
 
 /// What a viewer wants at a time.
@@ -359,8 +379,8 @@ fn show(packets: &BTreeMap<u64, RtpPacket>) -> Show {
     let (mut frames, mut broken, mut encodings) = (Vec::new(), 0, 0);
     // The last picture of the base layer, when it was decoded.
     let mut base: Option<Shown> = None;
-    // Something was lost since then.
-    let mut missing = false;
+    // Something was lost since then, or was before anything came.
+    let mut missing = true;
     // Numbers of pictures that were late, and not wanted when they came.
     let mut filled = 0;
     let mut last_number: Option<u16> = None;
@@ -412,7 +432,7 @@ fn show(packets: &BTreeMap<u64, RtpPacket>) -> Show {
     Show { frames, broken, encodings }
 }
 
-fn room(seed: u64, link: &Link, ticks: u32) -> Vec<Show> {
+fn room(seed: u64, link: &Link, ticks: u32) -> (Vec<Show>, Repaired) {
     let mut room = Room::new(seed, link);
     room.run(ticks);
     room.world.sim.run_for(Duration::from_secs(1));
@@ -427,17 +447,68 @@ fn room(seed: u64, link: &Link, ticks: u32) -> Vec<Show> {
             shows.push(show);
         }
     }
-    shows
+    (shows, Repaired::of(&room))
 }
 
 #[test]
 fn twenty_viewers_change_layers_without_seams() {
-    let shows = room(1, &Link::with_delay(Duration::from_millis(10)), 200);
+    let (shows, _) = room(1, &Link::with_delay(Duration::from_millis(10)), 200);
     for show in shows {
         assert_eq!(show.broken, 0);
         // Every second picture at the least, and some changes of encoding.
         assert!(show.frames.len() >= 90, "{} frames", show.frames.len());
         let changes = show.frames.windows(2).filter(|pair| pair[0].encoding != pair[1].encoding).count();
         assert!((1..=10).contains(&changes), "{changes} changes, {} key frames", show.encodings);
+    }
+}
+
+/// What was repaired on the way to the forwarder, and from it to the viewers.
+#[derive(Debug, Default)]
+struct Repaired {
+    /// Packets that were lost on the way to the forwarder or a viewer.
+    lost: [i64; 2],
+    /// Packets of them that came again.
+    again: [u64; 2],
+    /// Packets that belonged nowhere.
+    strays: u64,
+}
+
+impl Repaired {
+    fn of(room: &Room) -> Repaired {
+        let mut repaired = Repaired::default();
+        let forwarder = room.senders.iter().map(|sender| (0, sender.ends[1]));
+        for (way, host) in forwarder.chain(room.legs.iter().map(|leg| (1, leg.ends[1]))) {
+            let stats = room.world.sim.peer(host).media_stats();
+            repaired.strays += stats.dropped.unknown_stream;
+            for stream in &stats.inbound {
+                repaired.lost[way] += stream.packets_lost;
+                repaired.again[way] += stream.retransmitted_packets_received;
+            }
+        }
+        repaired
+    }
+}
+
+#[test]
+fn twenty_viewers_change_layers_while_packets_are_lost() {
+    let link = Link {
+        delay: Duration::from_millis(20),
+        jitter: Duration::from_millis(5),
+        loss: Loss::Independent(0.02),
+        ..Link::default()
+    };
+    for seed in 2..4 {
+        let (shows, repaired) = room(seed, &link, 200);
+        let (frames, broken) =
+            shows.iter().fold((0, 0), |(f, b), show| (f + show.frames.len(), b + show.broken));
+        println!("{frames} frames, {broken} broken, {repaired:?}");
+        // What is lost is sent again on both halves of the way.
+        assert!(repaired.lost.iter().all(|lost| *lost > 30), "seed {seed}: {repaired:?}");
+        for (lost, again) in repaired.lost.into_iter().zip(repaired.again) {
+            assert!(again * 10 >= lost as u64 * 9, "seed {seed}: {repaired:?}");
+        }
+        assert_eq!(repaired.strays, 0, "seed {seed}");
+        assert!(frames >= 60 * 90, "seed {seed}: {frames} frames");
+        assert!(broken * 500 <= frames, "seed {seed}: {broken} of {frames} frames could not be decoded");
     }
 }

@@ -23,7 +23,7 @@ mod recovery;
 mod ulpfec;
 
 pub use protector::{Protector, ProtectorConfig};
-pub use recovery::Recovery;
+pub use recovery::{MAX_PACKET, Recovery};
 
 use bytes::BytesMut;
 

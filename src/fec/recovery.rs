@@ -17,7 +17,7 @@ const PACKETS: usize = 256;
 /// Parities that wait for packets at most: the oldest make room.
 const PARITIES: usize = 32;
 /// The largest packet that is remembered or recovered, in bytes.
-const MAX_PACKET: usize = 2048;
+pub const MAX_PACKET: usize = 2048;
 
 /// Recovers the packets of one stream. It holds copies of the last 256 packets, from the first parity on, and of
 /// 32 parities: each at most 2 KiB.

@@ -169,6 +169,7 @@ fn frames_end_without_a_marker_too() {
 
 #[test]
 fn a_frame_that_never_ends_is_dropped_and_its_memory_freed() {
+    // R57.
     for codec in VIDEO {
         let sent = packets(codec, &[frame(codec, 1, 200_000, true), frame(codec, 2, 10, false)], 1000);
         let mut depacketizer = Depacketizer::new(codec, 50_000);
@@ -204,6 +205,7 @@ fn audio_payloads_are_frames() {
 
 #[test]
 fn known_hostile_payloads_are_refused() {
+    // R56, R58.
     // pion/rtp 14c61dc (VP8), str0m #849 (H.265 PACI), and their like: descriptors that end early.
     let push = |codec: Codec, payload: &[u8]| {
         let sent = Sent { sequence: 1, timestamp: 0, marker: true, payload: payload.to_vec() };

@@ -239,6 +239,36 @@ impl Rtc {
         media.set_protection(transceiver, rid, protection)
     }
 
+    /// Pauses the streams of a transceiver, or that called `rid`: packets and frames for it are refused with
+    /// [`SendMediaError::Paused`]. What was taken still leaves, and the peer may ask for it again for a second. Its
+    /// requests for key frames are not told meanwhile. No message says so to the peer, which sees silence; to tell it,
+    /// change the direction and offer.
+    ///
+    /// # Errors
+    /// There is no such transceiver or stream.
+    pub fn pause_sending(
+        &mut self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+    ) -> Result<(), SendMediaError> {
+        let (_, media, _) = self.session.media_parts().ok_or(SendMediaError::NotConnected)?;
+        media.pause_sending(transceiver, rid)
+    }
+
+    /// Ends the pause of the streams of a transceiver, or of that called `rid`. A stream of video should go on with a
+    /// key frame: [`Event::KeyFrameRequested`](crate::Event::KeyFrameRequested) asks for it.
+    ///
+    /// # Errors
+    /// There is no such transceiver or stream.
+    pub fn resume_sending(
+        &mut self,
+        transceiver: TransceiverId,
+        rid: Option<Rid>,
+    ) -> Result<(), SendMediaError> {
+        let (now, media, events) = self.session.media_events().ok_or(SendMediaError::NotConnected)?;
+        media.resume_sending(now, transceiver, rid, events)
+    }
+
     /// Holds what is sent below `bitrate` bits per second in all, whatever the peer allows; `None` lifts the limit.
     /// Packets wait in the queue meanwhile: an application that sends more fills it, and is told so by
     /// [`SendMediaError::WouldBlock`].

@@ -281,6 +281,7 @@ mod tests {
 
     #[test]
     fn walking_stops_at_reserved_ids_and_at_lengths_that_lie() {
+        // R50.
         // RFC 8285 §4.1.2 and §4.2: id 15, and id 0 with a length, end the block.
         assert_eq!(list(ONE_BYTE, &[0x10, 1, 0xf0, 2, 0x20, 3]), [(1, vec![1])]);
         assert_eq!(list(ONE_BYTE, &[0x10, 1, 0x01, 2, 0x20, 3]), [(1, vec![1])]);

@@ -366,6 +366,7 @@ mod tests {
 
     #[test]
     fn padding_of_zero_or_beyond_the_payload_is_refused() {
+        // R49.
         // RFC 3550 §5.1: the count includes itself.
         for (count, good) in [(0u8, false), (1, true), (4, true), (5, false), (255, false)] {
             let mut bytes = packet(&[], &[(1, b"a")], &[0, 0, 0, count], 0);

@@ -97,6 +97,21 @@ pub enum Event {
         /// Its source.
         ssrc: Ssrc,
     },
+    /// No packet of a stream of the peer has come for [`PAUSED_AFTER`](crate::PAUSED_AFTER): the peer has paused it,
+    /// as senders of a simulcast do with layers, or the path fails. The stream is there still.
+    StreamPaused {
+        /// The stream.
+        receiver: ReceiverId,
+        /// Its source.
+        ssrc: Ssrc,
+    },
+    /// A packet of a stream came that was said to be paused. Of video, a key frame may be needed.
+    StreamResumed {
+        /// The stream.
+        receiver: ReceiverId,
+        /// Its source.
+        ssrc: Ssrc,
+    },
     /// An RTP packet arrived, for a transceiver at the level of packets.
     Packet(RtpPacket),
     /// A whole frame arrived, for a transceiver at the level of frames. Those of one stream come in order.

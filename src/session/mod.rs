@@ -328,6 +328,12 @@ impl Session {
         }
     }
 
+    /// For commands of media that tell something.
+    pub(crate) fn media_events(&mut self) -> Option<(Instant, &mut Media, &mut VecDeque<Event>)> {
+        let media = self.media.as_mut().filter(|_| self.life == Life::Live)?;
+        Some((self.now, media, &mut self.events))
+    }
+
     /// For commands of media: the machine, and what it writes into.
     pub(crate) fn media_parts(&mut self) -> Option<(Instant, &mut Media, &mut Pool)> {
         let media = self.media.as_mut().filter(|_| self.life == Life::Live)?;

@@ -168,6 +168,7 @@ fn every_profile_seals_what_it_opens() {
 
 #[test]
 fn a_packet_cut_or_changed_anywhere_is_refused_without_a_trace() {
+    // R45, R46.
     for profile in SrtpProfile::ALL {
         let (mut outbound, mut inbound) = pair(profile, Cryptex::Off);
         let good = sealed(&mut outbound, 1, 100);
@@ -195,6 +196,7 @@ fn a_packet_cut_or_changed_anywhere_is_refused_without_a_trace() {
 
 #[test]
 fn forged_sequence_numbers_do_not_push_the_roll_over_counter() {
+    // R47.
     let (mut outbound, mut inbound) = pair(SrtpProfile::Aes128CmHmacSha1_80, Cryptex::Off);
     inbound.unprotect_rtp(&mut sealed(&mut outbound, 1, 10)).unwrap();
     for sequence in (0..=u16::MAX).step_by(97) {
@@ -220,6 +222,30 @@ fn only_64_streams_come_unannounced() {
         let mut packet = compound(ssrc);
         outbound.protect_rtcp(&mut packet, 0).unwrap();
         assert_eq!(inbound.unprotect_rtcp(&mut packet).is_ok(), ssrc < 64);
+    }
+}
+
+#[test]
+fn packets_that_are_127_late_are_opened_once_on_both_sides_of_a_wrap() {
+    // R48.
+    for profile in SrtpProfile::ALL {
+        let (mut outbound, mut inbound) = pair(profile, Cryptex::Off);
+        let mut late: Vec<BytesMut> =
+            (0..300u16).map(|n| sealed(&mut outbound, 1, 65_400u16.wrapping_add(n))).collect();
+        let mut reports: Vec<BytesMut> = (0..300).map(|_| compound(1)).collect();
+        reports.iter_mut().for_each(|report| outbound.protect_rtcp(report, 0).unwrap());
+        inbound.unprotect_rtp(&mut late[0].clone()).unwrap();
+        // Each packet that comes on time is followed by the one that was sent 127 before it.
+        for n in 127..300 {
+            for at in [n, n - 127] {
+                let is_new = at > 0;
+                assert_eq!(inbound.unprotect_rtp(&mut late[at].clone()).is_ok(), is_new, "{profile:?} {at}");
+                assert_eq!(inbound.unprotect_rtp(&mut late[at].clone()), Err(Refused::Replayed));
+                assert!(inbound.unprotect_rtcp(&mut reports[at].clone()).is_ok(), "{profile:?} RTCP {at}");
+                assert_eq!(inbound.unprotect_rtcp(&mut reports[at].clone()), Err(Refused::Replayed));
+            }
+        }
+        late.clear();
     }
 }
 

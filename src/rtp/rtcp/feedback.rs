@@ -10,6 +10,7 @@ use crate::wire::serial::Serial16;
 
 pub(super) const NACK: u8 = 1;
 pub(super) const TMMBR: u8 = 3;
+const TMMBN: u8 = 4;
 pub(super) const PLI: u8 = 1;
 pub(super) const FIR: u8 = 4;
 pub(super) const APPLICATION: u8 = 15;
@@ -195,6 +196,25 @@ impl<'a> MaxBitrate<'a> {
                 overhead: u16::from_be_bytes([*g & 0x01, *h]),
             }
         })
+    }
+
+    /// Appends the answer of a sender (TMMBN, RFC 5104 §4.2.2): `stream` keeps to `limit`, whose SSRC is that of who
+    /// asked for it. False, and nothing appended, when `room` is below 20 bytes. The rate is rounded down to 17
+    /// significant bits.
+    pub fn emit_notice(out: &mut BytesMut, room: usize, stream: Ssrc, limit: &BitrateLimit) -> bool {
+        let fits = room >= HEAD_LEN + 8;
+        if fits {
+            let exponent = (u64::BITS - limit.bitrate.leading_zeros()).saturating_sub(17);
+            let mantissa = u32::try_from(limit.bitrate >> exponent).unwrap_or(0);
+            emit(out, types::TRANSPORT_FEEDBACK, TMMBN, |w| {
+                w.u32(stream.0);
+                // RFC 5104 §4.2.2.2: no stream of the other side is meant.
+                w.u32(0);
+                w.u32(limit.ssrc.0);
+                w.u32(exponent << 26 | mantissa << 9 | u32::from(limit.overhead & 0x1ff));
+            });
+        }
+        fits
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::rng::Rng;
-use crate::rtp::rtcp::feedback::{FullIntra, Nack, PictureLoss};
+use crate::rtp::rtcp::feedback::{BitrateLimit, FullIntra, MaxBitrate, Nack, PictureLoss};
 use crate::rtp::rtcp::report::{Delay, Extended, MAX_BLOCKS, ReceiverReport, ReportBlock, SenderReport};
 use crate::rtp::rtcp::source::{Bye, CNAME, Description};
 use crate::rtp::stream::pacer::Pacer;
@@ -29,12 +29,15 @@ use crate::types::ids::Ssrc;
 use crate::wire::serial::Serial16;
 
 use super::Media;
+use super::pause::PAUSED_AFTER;
 use super::sender::SendStream;
 
 /// Requests for packets that wait for their turn; more than a second of a fast stream. The newest are dropped.
 const MAX_RESEND: usize = 1024;
 /// Goodbyes that wait at most: one packet full. A peer that misses one sees the stream end by its silence.
 const MAX_GOODBYES: usize = 31;
+/// Limits that wait to be acknowledged at most. A peer that misses an answer repeats itself (RFC 5104 §4.2.1).
+const MAX_NOTICES: usize = 64;
 /// What a description takes at most, beside the canonical name.
 const DESCRIPTION_LEN: usize = 16;
 
@@ -97,6 +100,11 @@ pub(super) struct Control {
     pub(super) remb: Option<u64>,
     /// Not after the time at which the first feedback is due.
     feedback: Option<Instant>,
+    /// Not after the time at which a stream may be found silent.
+    pub(super) silence: Option<Instant>,
+    /// Limits of the peer that are not acknowledged yet, and from when on that may be done.
+    notices: Vec<(Ssrc, BitrateLimit)>,
+    notice_due: Option<Instant>,
     /// When the peer's next request for a key frame is let through.
     pub(super) next_request: Option<Instant>,
     /// Streams of ours that have ended.
@@ -122,6 +130,9 @@ impl Control {
             ceiling: None,
             remb: None,
             feedback: None,
+            silence: None,
+            notices: Vec::new(),
+            notice_due: None,
             next_request: None,
             goodbyes: Vec::new(),
             report: None,
@@ -182,7 +193,27 @@ impl Control {
         let report = self.timing.as_ref().map(ReportTiming::next_report);
         let early = self.timing.as_ref().map(ReportTiming::next_early);
         let feedback = self.feedback.map(|at| early.map_or(at, |early| at.max(early)));
-        earliest([report, feedback, self.next_request])
+        earliest([report, feedback, self.next_request, self.silence])
+    }
+
+    /// A stream of the peer is there, or there again: should it fall silent, that is told.
+    pub(super) fn watch(&mut self, now: Instant) {
+        self.silence = earliest([self.silence, Some(now + PAUSED_AFTER)]);
+    }
+
+    /// The peer has limited a stream of ours: it is told that this was heard (RFC 5104 §4.2.2), once for all limits
+    /// that come until then.
+    pub(super) fn acknowledge(&mut self, now: Instant, stream: Ssrc, limit: BitrateLimit) {
+        let notices = &mut self.notices;
+        if let Some(notice) = notices.iter_mut().find(|(held, _)| *held == stream) {
+            notice.1 = limit;
+        } else if notices.len() < MAX_NOTICES {
+            notices.push((stream, limit));
+        } else {
+            return;
+        }
+        self.notice_due.get_or_insert(now);
+        self.wake(self.notice_due);
     }
 }
 
@@ -192,6 +223,7 @@ impl Media {
         if self.control.next_request.is_some_and(|at| at <= now) {
             self.tell_key_frames(now, events);
         }
+        self.find_silent(now, events);
         self.run_assemblers(now, events);
         if self.control.feedback.is_some_and(|at| at <= now) {
             self.receivers.iter_mut().for_each(|(_, receiver)| _ = receiver.nacks.handle_timeout(now));
@@ -204,7 +236,7 @@ impl Media {
         let asks = self.receivers.iter().filter(|(_, receiver)| receiver.is_media());
         let asks = asks.flat_map(|(_, r)| [r.nacks.next_timeout(), r.key_frames.next_timeout()]);
         let Control { arrivals, congestion, .. } = &self.control;
-        let told = [arrivals.next_timeout(), congestion.next_timeout()];
+        let told = [arrivals.next_timeout(), congestion.next_timeout(), self.control.notice_due];
         self.control.feedback = earliest(asks.chain(told));
     }
 
@@ -223,6 +255,7 @@ impl Media {
         }
         let head = out.len();
         self.write_requests(now, out, end);
+        self.write_notices(out, end);
         self.write_nacks(now, out, end);
         self.write_arrivals(now, out, end);
         self.write_goodbyes(out, end);
@@ -292,7 +325,7 @@ impl Media {
     fn take_blocks(&mut self, now: Instant, from: &mut usize, places: &mut [Option<ReportBlock>]) -> usize {
         let mut count = 0;
         while count < places.len() && *from < self.receivers.capacity() {
-            let receiver = self.receivers.get_mut(*from).filter(|receiver| receiver.is_media());
+            let receiver = self.receivers.get_mut(*from);
             *from += 1;
             let block = receiver.and_then(|receiver| receiver.statistics.take_report(now, receiver.ssrc));
             if let (Some(block), Some(place)) = (block, places.get_mut(count)) {
@@ -349,6 +382,18 @@ impl Media {
                 FullIntra::emit(out, left, sender, &[(receiver.ssrc, receiver.full_intra_number)]);
             }
         }
+    }
+
+    /// RFC 5104 §4.2.2: with one receiver, the bounding set is what it has asked for.
+    fn write_notices(&mut self, out: &mut BytesMut, end: usize) {
+        let Control { notices, notice_due, .. } = &mut self.control;
+        while let Some((stream, limit)) = notices.last() {
+            if !MaxBitrate::emit_notice(out, end.saturating_sub(out.len()), *stream, limit) {
+                return;
+            }
+            notices.pop();
+        }
+        *notice_due = None;
     }
 
     /// RFC 4585 §6.2.1.

@@ -52,11 +52,11 @@ impl Media {
         if self.is_overtaken(place, rewrite.sequence) {
             return Err(SendMediaError::Overtaken);
         }
-        if !self.queue.has_room(1, most, self.limits.send_buffer) {
-            return Err(SendMediaError::WouldBlock);
-        }
         let (at, stream) = place;
         let line = self.lines.get(at).and_then(Option::as_deref).ok_or(SendMediaError::UnknownTransceiver)?;
+        if !self.queue.has_room(line.class(), 1, most, self.limits.send_buffer) {
+            return Err(SendMediaError::WouldBlock);
+        }
         let out = pool.tail(most + MAX_RTP_OVERHEAD);
         let fields = Fields {
             marker: rewrite.marker,

@@ -22,9 +22,10 @@ use crate::types::codec::Codec;
 use crate::types::ids::{Pt, Rid};
 use crate::wire::serial::Serial32;
 
+use super::MAX_EVENTS;
 use super::packet::{ReceiverId, RtpPacket};
 
-/// Bytes of frames that wait for the application to poll them; more are dropped.
+/// Bytes of frames that wait for the application to poll them, with what each event takes; more are dropped.
 pub(super) const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// An encoded frame that arrived.
@@ -270,25 +271,35 @@ impl Assembler {
                     out.is_lost = true;
                     let timestamp = self.time.extend(Serial32(timestamp));
                     let Owner { transceiver, receiver, .. } = owner;
-                    out.events.push_back(Event::FrameLost(LostFrame {
-                        transceiver,
-                        receiver,
-                        timestamp,
-                        reason,
-                    }));
+                    out.tell_lost(LostFrame { transceiver, receiver, timestamp, reason });
                 }
             }
         }
     }
 }
 
+impl MediaFrame {
+    /// What it takes while it waits: one without data takes something as well.
+    pub(super) fn weight(&self) -> usize {
+        self.data.len() + size_of::<Event>()
+    }
+}
+
 impl Assembled<'_> {
     fn push(&mut self, frame: MediaFrame) {
-        if *self.waiting + frame.data.len() > MAX_WAITING_BYTES {
+        if *self.waiting + frame.weight() > MAX_WAITING_BYTES {
             *self.dropped += 1;
             return;
         }
-        *self.waiting += frame.data.len();
+        *self.waiting += frame.weight();
         self.events.push_back(Event::Frame(frame));
+    }
+
+    fn tell_lost(&mut self, lost: LostFrame) {
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(Event::FrameLost(lost));
+        } else {
+            *self.dropped += 1;
+        }
     }
 }

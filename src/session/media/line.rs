@@ -8,6 +8,7 @@ use crate::session::negotiate::{AgreedMedia, Format};
 use crate::types::ids::{Pt, Rid, Ssrc};
 
 use super::protection::ProtectionFormats;
+use super::queue::Class;
 use super::sender::SendStream;
 
 /// What a payload type stands for in one section.
@@ -86,6 +87,11 @@ impl Line {
         let formats = ProtectionFormats::of(&agreed.formats, |kind| ids.id(kind));
         let send = SendIds::of(&ids);
         Line { formats, send, ids: Arc::new(ids), agreed, received, sent, streams: Vec::new() }
+    }
+
+    /// In which queue its packets wait.
+    pub(super) fn class(&self) -> Class {
+        Class::of(self.agreed.kind)
     }
 
     /// What a payload type of a packet that arrived stands for.

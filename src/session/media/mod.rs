@@ -22,6 +22,7 @@ mod forward;
 mod frames;
 mod line;
 mod packet;
+mod pause;
 mod protection;
 mod queue;
 mod receive;
@@ -44,6 +45,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use slab::Slab;
 
+use crate::buffer::Pool;
 use crate::crypto::Backend;
 use crate::dtls::SrtpKeys;
 use crate::rng::Rng;
@@ -57,6 +59,7 @@ use crate::types::ids::Ssrc;
 
 pub use frames::{FrameToSend, LostFrame, MediaFrame};
 pub use packet::{OutgoingPacket, PacketOrigin, ReceiverId, RtpPacket, SendMediaError};
+pub use pause::PAUSED_AFTER;
 pub use protection::MediaProtection;
 pub use stats::{InboundRtp, MediaStats, OutboundRtp};
 pub use transceiver::{ReceiverInfo, TransceiverConfig, TransceiverError, TransceiverInfo};
@@ -140,10 +143,12 @@ pub(crate) struct Media {
     /// The line of each source of ours.
     own: Sources,
     queue: Queue,
+    /// Where packets lie that were put together from redundancy; nothing before the first.
+    recovered: Pool,
     control: Control,
     /// Packets among the events.
     waiting: usize,
-    /// Bytes of the frames among the events.
+    /// Bytes of the frames among the events, with what each takes beside its data.
     waiting_bytes: usize,
     /// Not after the time at which an assembly gives up what it waits for.
     frames_due: Option<Instant>,
@@ -168,6 +173,7 @@ impl Media {
             known: Sources::default(),
             own: Sources::default(),
             queue: Queue::default(),
+            recovered: Pool::new(),
             waiting: 0,
             waiting_bytes: 0,
             frames_due: None,
@@ -369,7 +375,7 @@ impl Media {
     pub(crate) fn on_polled(&mut self, event: &Event) {
         match event {
             Event::Packet(_) => self.waiting = self.waiting.saturating_sub(1),
-            Event::Frame(frame) => self.waiting_bytes = self.waiting_bytes.saturating_sub(frame.data.len()),
+            Event::Frame(frame) => self.waiting_bytes = self.waiting_bytes.saturating_sub(frame.weight()),
             _ => {}
         }
     }
@@ -394,6 +400,7 @@ impl Media {
                 transceiver: line.agreed.transceiver,
                 ssrc: receiver.ssrc,
                 rid: receiver.rid,
+                is_paused: receiver.is_paused,
             })
         })
     }
@@ -402,8 +409,7 @@ impl Media {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.keys.as_ref()?;
         // What waits for the pacer leaves when that lets it; with room for it, it has left already.
-        let waits = !self.queue.is_empty() || !self.control.resend.is_empty();
-        let paced = if waits { self.control.pacer.next_send() } else { None };
+        let paced = if self.has_paced() { self.control.pacer.next_send() } else { None };
         crate::time::earliest([self.control.next_timeout(), paced, self.frames_due])
     }
 
@@ -423,6 +429,7 @@ impl Media {
         }
         self.control.sent.slim(now);
         self.control.scratch = BytesMut::new();
+        self.recovered.shrink();
         self.queue.slim();
     }
 

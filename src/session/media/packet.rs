@@ -202,6 +202,9 @@ pub enum SendMediaError {
     /// Parity was sent under this number meanwhile: with ULPFEC, packets must come in order.
     #[error("the sequence number lies before parity that was sent")]
     Overtaken,
+    /// The stream is paused.
+    #[error("the stream is paused")]
+    Paused,
     /// Too much waits to be sent already.
     #[error("the queue is full")]
     WouldBlock,

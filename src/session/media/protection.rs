@@ -18,7 +18,7 @@ use crate::rtp::stream::red::RedWriter;
 use crate::session::negotiate::{Format, TransceiverId};
 use crate::srtp::MAX_RTP_OVERHEAD;
 use crate::types::codec::{Codec, MediaType};
-use crate::types::ids::{Pt, Rid, Ssrc};
+use crate::types::ids::{Mid, Pt, Rid, Ssrc};
 use crate::wire::serial::Serial32;
 
 use super::Media;
@@ -54,6 +54,8 @@ pub(super) struct Protection {
 
 /// What parity takes of a packet beside its payload: the head of its RTP packet, RED, and some elements.
 const PARITY_HEAD: usize = 16;
+/// What a MID takes beside its letters: the head of its element and padding.
+const NAME_HEAD: usize = 2 + 3;
 
 impl Protection {
     pub(super) fn new(fec: Option<Ssrc>) -> Self {
@@ -183,7 +185,9 @@ impl Media {
             .streams
             .get(stream)
             .and_then(|stream| stream.protection.scheme(&line.formats, line.agreed.kind));
-        scheme.map_or(0, |(scheme, _)| PARITY_HEAD + scheme.overhead())
+        let name = line.streams.get(stream).and_then(|stream| name_of_parity(line, stream.rid));
+        let name = name.map_or(0, |(_, mid)| mid.as_str().len() + NAME_HEAD);
+        scheme.map_or(0, |(scheme, _)| PARITY_HEAD + name + scheme.overhead())
     }
 
     /// Whether the number of a packet may still be used.
@@ -257,7 +261,10 @@ impl Media {
         timestamp: u32,
         parity: &mut BytesMut,
     ) -> Option<()> {
-        let Line { formats, send, streams, .. } = self.lines.get_mut(at)?.as_deref_mut()?;
+        let line = self.lines.get_mut(at)?.as_deref_mut()?;
+        let class = line.class();
+        let name = name_of_parity(line, line.streams.get(stream)?.rid);
+        let Line { formats, send, streams, .. } = line;
         let stream = streams.get_mut(stream)?;
         let (scheme, protector) = stream.protection.parity.as_mut()?;
         if !protector.poll_parity(parity) {
@@ -265,8 +272,10 @@ impl Media {
         }
         let scheme = *scheme;
         let room = self.limits.datagram_size.saturating_sub(MAX_RTP_OVERHEAD);
-        let len = FIXED_LEN + PARITY_HEAD + parity.len();
-        if len > room || !self.queue.has_room(1, len, self.limits.send_buffer) {
+        let name = name.filter(|_| scheme == Scheme::Flexfec);
+        let name_len = name.map_or(0, |(_, mid)| mid.as_str().len() + NAME_HEAD);
+        let len = FIXED_LEN + PARITY_HEAD + name_len + parity.len();
+        if len > room || !self.queue.has_room(class, 1, len, self.limits.send_buffer) {
             return Some(());
         }
         let (source, sequence) = match scheme {
@@ -280,7 +289,10 @@ impl Media {
         let fields =
             Fields { marker: false, payload_type, sequence: sequence_number, timestamp, ssrc: source };
         let out = pool.tail(len + MAX_RTP_OVERHEAD);
-        fields.emit(out, &[], Form::OneByte, |w| send.push_stamped(w));
+        fields.emit(out, &[], Form::OneByte, |w| {
+            send.push_stamped(w);
+            name.into_iter().for_each(|(id, mid)| _ = w.push(id, mid.as_str().as_bytes()));
+        });
         let Written { abs_send_time, transport_sequence } = Written::in_front(send, out, 0);
         if scheme == Scheme::Ulpfec {
             // RFC 2198 §3: a last block, whose head is its type.
@@ -290,9 +302,15 @@ impl Media {
         let overhead = self.keys.as_ref().map_or(0, |keys| keys.outbound.rtp_overhead());
         let bytes = with_room(out, overhead);
         let kept = Kept { ssrc: source, sequence, history: Keep::Nothing };
-        self.queue.push(Outgoing { bytes, abs_send_time, transport_sequence, kept });
+        self.queue.push(class, Outgoing { bytes, abs_send_time, transport_sequence, kept });
         Some(())
     }
+}
+
+/// By what parity of a layer finds its section. No `ssrc-group` tells of its source, as layers have none; which layer
+/// it protects it says itself (draft 03 §4.2).
+fn name_of_parity(line: &Line, rid: Option<Rid>) -> Option<(u8, Mid)> {
+    rid.and_then(|_| line.send.mid.zip(line.agreed.mid))
 }
 
 /// Splits off what was written into `out`, with `room` bytes behind it for the tag: they belong to the packet.

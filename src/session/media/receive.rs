@@ -165,6 +165,7 @@ impl Media {
         self.control.on_stream(now);
         self.known.insert(header.ssrc, index);
         if role == Role::Media {
+            self.control.watch(now);
             events.push_back(Event::StreamStarted { receiver, transceiver, rid, ssrc: header.ssrc });
         }
         Some(index)
@@ -207,6 +208,11 @@ impl Media {
         if !line.agreed.direction.receives() {
             self.dropped.not_receiving += 1;
             return;
+        }
+        if receiver.is_paused && receiver.heard == now && events.len() < MAX_EVENTS {
+            receiver.is_paused = false;
+            events.push_back(Event::StreamResumed { receiver: receiver.id, ssrc: receiver.ssrc });
+            self.control.watch(now);
         }
         match line.payload(header.payload_type) {
             Payload::Media(format) if line.format(format).is_some_and(|f| f.codec == Codec::Flexfec) => {

@@ -54,6 +54,10 @@ pub(super) struct Receiver {
     /// The format that came last.
     pub(super) codec: Option<(Codec, Pt)>,
     pub(super) last_packet: Instant,
+    /// When the last packet with a payload came.
+    pub(super) heard: Instant,
+    /// It has been silent for [`PAUSED_AFTER`](super::pause::PAUSED_AFTER), and the application was told.
+    pub(super) is_paused: bool,
     /// Missing packets that came in a stream of retransmissions, and out of redundancy.
     pub(super) retransmitted: u64,
     pub(super) recovered: u64,
@@ -90,6 +94,8 @@ impl Receiver {
             feedback: Feedback::default(),
             codec: None,
             last_packet: now,
+            heard: now,
+            is_paused: false,
             retransmitted: 0,
             recovered: 0,
             requests: Requests::default(),
@@ -106,6 +112,10 @@ impl Receiver {
     /// Counts a packet of this stream's own; what its number says.
     pub(super) fn on_packet(&mut self, now: Instant, header: &Header, payload_len: usize) -> Verdict {
         self.last_packet = now;
+        // Padding probes the path; it is no sign of life of what the stream carries.
+        if payload_len > 0 {
+            self.heard = now;
+        }
         let Header { sequence, timestamp, .. } = *header;
         let verdict = self.statistics.handle_packet(now, sequence, timestamp, payload_len);
         if matches!(verdict, Verdict::Restart(_)) {

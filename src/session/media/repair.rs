@@ -14,9 +14,9 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use crate::buffer::Pool;
-use crate::fec::{Recovery, Scheme};
+use crate::fec::{MAX_PACKET, Recovery, Scheme};
 use crate::rtp::ext::Kind;
-use crate::rtp::header::{Header, Packet};
+use crate::rtp::header::{EXTENSION_HEADER_LEN, Header, Packet};
 use crate::rtp::stream::receive::Found;
 use crate::rtp::stream::red::{self, Red};
 use crate::rtp::stream::rtx;
@@ -30,6 +30,7 @@ use crate::wire::serial::Serial16;
 use super::Media;
 use super::line::Payload;
 use super::packet::{PacketOrigin, RtpPacket};
+use super::protection::with_room;
 use super::queue::{Keep, Kept, Outgoing};
 
 /// A packet of a stream, on its way to the application.
@@ -106,8 +107,9 @@ impl Media {
             let number = sequence.saturating_sub(block.distance.into());
             let is_missing = self.receivers.get(at).is_some_and(|held| held.is_missing(number));
             if is_missing && self.is_primary(at, block.payload_type) {
-                let mut contents = BytesMut::with_capacity(carrier.header().len() + block.payload.len());
-                red::restore(&mut contents, &carrier, &block);
+                let tail = self.recovered.tail(carrier.header().len() + block.payload.len());
+                red::restore(tail, &carrier, &block);
+                let contents = tail.split();
                 let Ok(header) = Header::parse(&contents) else { continue };
                 let origin = PacketOrigin::Recovered;
                 self.on_media(now, Arrived { at, sequence: number, header, contents, origin }, events);
@@ -201,10 +203,11 @@ impl Media {
     /// Delivers what has become whole: at most as many packets as parities wait.
     fn deliver_recovered(&mut self, now: Instant, at: usize, events: &mut VecDeque<Event>) {
         loop {
-            let mut contents = BytesMut::new();
             let Some(receiver) = self.receivers.get_mut(at) else { return };
             let Some(recovery) = &mut receiver.recovery else { return };
-            let Some(number) = recovery.poll_recovered(&mut contents) else { return };
+            let tail = self.recovered.tail(MAX_PACKET);
+            let Some(number) = recovery.poll_recovered(tail) else { return };
+            let contents = tail.split();
             let sequence = receiver.statistics.estimate(number);
             if let (Some(sequence), Ok(header)) = (sequence, Header::parse(&contents)) {
                 let origin = PacketOrigin::Recovered;
@@ -304,8 +307,10 @@ impl Media {
 
     fn resend(&mut self, now: Instant, pool: &mut Pool, ssrc: Ssrc, number: Serial16) -> Option<BytesMut> {
         let rtt = self.rtt();
+        let overhead =
+            self.keys.as_ref().map_or(0, |keys| keys.outbound.rtp_overhead()) + EXTENSION_HEADER_LEN;
         let line = self.lines.get_mut(usize::try_from(self.own.find(ssrc)?).ok()?)?.as_deref_mut()?;
-        let (ids, formats) = (line.send, &line.agreed.formats);
+        let (ids, formats, mid) = (line.send, &line.agreed.formats, line.agreed.mid);
         let repaired = line.ids.id(Kind::RepairedRid);
         let stream = line.streams.iter_mut().find(|stream| stream.ssrc == ssrc)?;
         let Answer::Packet { bytes, .. } = stream.history.take(now, number, rtt) else { return None };
@@ -320,14 +325,24 @@ impl Media {
         let original = Packet::parse(bytes).ok()?;
         let out = pool.tail(bytes.len() + rtx::OSN_LEN + EXTRA + MAX_RTP_OVERHEAD);
         let form = original.elements().form();
+        // RFC 9143 §9.1, RFC 8852 §3.2: the originals name their stream no longer once the peer knows it, and then it
+        // may not have seen this one, which is another source.
+        let is_new = !stream.is_repair_known;
+        let names = [
+            mid.as_ref().zip(ids.mid).map(|(mid, id)| (id, mid.as_str())),
+            stream.rid.as_ref().zip(repaired).map(|(rid, id)| (id, rid.as_str())),
+        ];
         let sequence = repair.emit(out, &original, rtx, form, |w| {
-            for element in original.elements() {
-                // RFC 8852 §3.2: the stream's own name would say that this is the stream.
-                let id = if Some(element.id) == ids.rid { repaired } else { Some(element.id) };
-                id.into_iter().for_each(|id| _ = w.push(id, element.data));
+            for (id, name) in names.into_iter().flatten().filter(|_| is_new) {
+                w.push(id, name.as_bytes());
+            }
+            // The stream's own name would say that this is the stream.
+            let is_name = |id: u8| [ids.mid, ids.rid, repaired].contains(&Some(id));
+            for element in original.elements().filter(|element| !is_name(element.id)) {
+                w.push(element.id, element.data);
             }
         });
-        let bytes = out.split();
+        let bytes = with_room(out, overhead);
         let place = |kind: Option<u8>| place_of(&bytes, kind?);
         let (abs_send_time, transport_sequence) = (place(ids.abs_send_time), place(ids.transport_sequence));
         let kept = Kept { ssrc: repair.ssrc(), sequence, history: Keep::Nothing };
@@ -335,8 +350,9 @@ impl Media {
     }
 }
 
-/// What a retransmission may take beyond its original and the number: elements in another form.
-const EXTRA: usize = 64;
+/// What a retransmission may take beyond its original and the number: elements in another form, and a MID and a RID of
+/// 32 bytes.
+const EXTRA: usize = 64 + 2 * (32 + 2) + 4;
 
 /// Where the data of the element `id` lies in a packet.
 fn place_of(packet: &[u8], id: u8) -> Option<u16> {

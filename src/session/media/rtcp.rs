@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::rtp::ntp::{NtpTime, round_trip};
-use crate::rtp::rtcp::feedback::{MaxBitrate, Nack, Remb};
+use crate::rtp::rtcp::feedback::{BitrateLimit, MaxBitrate, Nack, Remb};
 use crate::rtp::rtcp::report::{Blocks, Extended, ExtendedBlock, SenderReport};
 use crate::rtp::rtcp::source::Bye;
 use crate::rtp::rtcp::{Compound, Packet};
@@ -38,7 +38,7 @@ impl Media {
                 }
             }
             Packet::Nack(nack) => self.on_nack(&nack),
-            Packet::MaxBitrate(limits) => self.on_max_bitrate(&limits, events),
+            Packet::MaxBitrate(limits) => self.on_max_bitrate(now, &limits, events),
             Packet::Remb(remb) => self.on_remb(&remb, events),
             // Whoever estimates what the path can carry will look at each; their count is kept meanwhile.
             Packet::TransportWide(told) => _ = self.control.sent.handle_transport_wide(&told).count(),
@@ -65,12 +65,22 @@ impl Media {
     fn on_blocks(&mut self, now: Instant, blocks: Blocks<'_>) {
         let ntp = self.ntp(now);
         for block in blocks.iter() {
-            let Some(stream) = self.own_stream(block.ssrc) else { continue };
+            let Some(stream) = self.own_stream(block.ssrc) else {
+                self.on_repair_known(block.ssrc);
+                continue;
+            };
             stream.is_known = true;
             if let Some(rtt) = stream.reports.on_report_block(now, ntp, &block) {
                 self.control.round_trip.on_measured(rtt);
             }
         }
+    }
+
+    /// The peer has reported on a source of retransmissions.
+    fn on_repair_known(&mut self, ssrc: Ssrc) {
+        let line = self.own.find(ssrc).and_then(|line| self.line_mut(line));
+        let streams = line.into_iter().flat_map(|line| &mut line.streams);
+        streams.filter(|stream| stream.rtx == Some(ssrc)).for_each(|stream| stream.is_repair_known = true);
     }
 
     /// RFC 3611 §4.4, §4.5: receivers tell their time, and are told how long ago that was.
@@ -101,6 +111,7 @@ impl Media {
         events: &mut VecDeque<Event>,
     ) {
         let Some(stream) = self.own_stream(ssrc) else { return };
+        let is_paused = stream.is_paused;
         match number {
             None => {
                 stream.requests.pli += 1;
@@ -111,6 +122,10 @@ impl Media {
                 stream.key_frames.on_full_intra_request(now, number);
             }
         }
+        if is_paused {
+            // It goes on with a key frame anyway.
+            stream.key_frames.on_key_frame();
+        }
         self.tell_key_frames(now, events);
     }
 
@@ -119,7 +134,8 @@ impl Media {
         for line in self.lines.iter_mut().flatten() {
             let transceiver = line.agreed.transceiver;
             for stream in &mut line.streams {
-                if stream.key_frames.take_due(now) {
+                // One that is not told because nobody polls will be made again.
+                if stream.key_frames.take_due(now) && events.len() < MAX_EVENTS {
                     events.push_back(Event::KeyFrameRequested { transceiver, rid: stream.rid });
                 }
             }
@@ -127,7 +143,7 @@ impl Media {
         self.find_next_request();
     }
 
-    fn find_next_request(&mut self) {
+    pub(super) fn find_next_request(&mut self) {
         let streams = self.lines.iter().flatten().flat_map(|line| &line.streams);
         self.control.next_request = streams.filter_map(|stream| stream.key_frames.next_timeout()).min();
     }
@@ -141,7 +157,7 @@ impl Media {
     }
 
     /// RFC 5104 §4.2.1: a limit for single streams.
-    fn on_max_bitrate(&mut self, limits: &MaxBitrate<'_>, events: &mut VecDeque<Event>) {
+    fn on_max_bitrate(&mut self, now: Instant, limits: &MaxBitrate<'_>, events: &mut VecDeque<Event>) {
         for limit in limits.limits() {
             let Some(line) = self.own.find(limit.ssrc) else { continue };
             let Some(line) = self.line_mut(line) else { continue };
@@ -149,8 +165,11 @@ impl Media {
             let Some(stream) = line.streams.iter_mut().find(|stream| stream.ssrc == limit.ssrc) else {
                 continue;
             };
-            if stream.bitrate_limit.replace(limit.bitrate) != Some(limit.bitrate) {
-                let (rid, bitrate) = (stream.rid, limit.bitrate);
+            let is_new = stream.bitrate_limit.replace(limit.bitrate) != Some(limit.bitrate);
+            let (rid, owner) = (stream.rid, limits.sender);
+            self.control.acknowledge(now, limit.ssrc, BitrateLimit { ssrc: owner, ..limit });
+            if is_new {
+                let bitrate = limit.bitrate;
                 self.tell(Event::BitrateLimit { stream: Some((transceiver, rid)), bitrate }, events);
             }
         }

@@ -17,7 +17,7 @@ use crate::wire::serial::Serial32;
 use super::Media;
 use super::line::{Line, SendIds, is_filled_in};
 use super::packet::{OutgoingPacket, SendMediaError};
-use super::queue::{Keep, Kept, Outgoing};
+use super::queue::{Class, Keep, Kept, Outgoing};
 
 /// What the header extensions of a packet take at most, beside those of the application: a MID and a RID of 32
 /// bytes, time and number, their heads, the block's own head and its padding.
@@ -63,12 +63,13 @@ impl Media {
             0 => max,
             overhead => self.packet_room().saturating_sub(overhead),
         };
-        if !self.queue.has_room(1, len + extensions + FILLED_IN, self.limits.send_buffer) {
-            return Err(SendMediaError::WouldBlock);
-        }
         let (at, stream) = place;
         let line = self.lines.get(at).and_then(Option::as_deref).ok_or(SendMediaError::UnknownTransceiver)?;
-        let out = pool.tail(len + extensions + FILLED_IN + MAX_RTP_OVERHEAD);
+        let most = len + extensions + FILLED_IN;
+        if !self.queue.has_room(line.class(), 1, most, self.limits.send_buffer) {
+            return Err(SendMediaError::WouldBlock);
+        }
+        let out = pool.tail(most + MAX_RTP_OVERHEAD);
         let written = write_header(line, stream, packet, out);
         out.extend_from_slice(packet.payload);
         if out.len() > room {
@@ -101,6 +102,9 @@ impl Media {
             return Err(SendMediaError::NotSending);
         }
         let stream = line.stream_index(rid).ok_or(SendMediaError::UnknownRid)?;
+        if line.streams.get(stream).is_some_and(|stream| stream.is_paused) {
+            return Err(SendMediaError::Paused);
+        }
         if !line.sends_format(payload_type) {
             return Err(SendMediaError::UnknownFormat);
         }
@@ -159,15 +163,22 @@ impl Media {
         };
         let kept = Kept { ssrc: stream.ssrc, sequence, history };
         let Written { abs_send_time, transport_sequence } = written;
-        self.queue.push(Outgoing { bytes, abs_send_time, transport_sequence, kept });
+        let class = line.class();
+        self.queue.push(class, Outgoing { bytes, abs_send_time, transport_sequence, kept });
         self.push_parity(pool, place.0, place.1, packet.timestamp);
         self.control.pacer.set_queued(self.queue.bytes());
     }
 
     /// Whether anything waits to leave.
     pub(crate) fn has_output(&self, now: Instant) -> bool {
-        let waits = !self.queue.is_empty() || !self.control.resend.is_empty();
-        self.control.has_output(now) || (waits && self.control.pacer.may_send(now))
+        let waits = self.has_paced();
+        let audio = self.queue.has(Class::Audio);
+        self.control.has_output(now) || audio || (waits && self.control.pacer.may_send(now))
+    }
+
+    /// Whether something waits for the pacer.
+    pub(super) fn has_paced(&self) -> bool {
+        self.queue.has(Class::Video) || !self.control.resend.is_empty()
     }
 
     /// The next sealed RTCP packet, or run of RTP packets of equal size.
@@ -183,24 +194,33 @@ impl Media {
         {
             return Some(run);
         }
+        // Sound does not wait, neither for pictures nor for the pacer, but it counts.
+        if let Some(run) = self.pop_run(now, Class::Audio, max_segments) {
+            return Some(run);
+        }
         if self.control.pacer.may_send(now)
             && let Some(contents) = self.pop_resend(now, pool)
         {
             self.control.pacer.on_sent(now, contents.len());
             return Some(Run { contents, segment_size: None });
         }
+        self.pop_run(now, Class::Video, max_segments)
+    }
+
+    /// The next packets of a class that may leave now, as far as they lie side by side and are of one size.
+    fn pop_run(&mut self, now: Instant, class: Class, max_segments: usize) -> Option<Run> {
         let mut run: Option<BytesMut> = None;
         let mut segment = 0;
         for _ in 0..max_segments {
             if let Some(run) = &run
-                && !self.goes_on(run, segment)
+                && !self.goes_on(class, run, segment)
             {
                 break;
             }
-            if !self.control.pacer.may_send(now) {
+            if class != Class::Audio && !self.control.pacer.may_send(now) {
                 break;
             }
-            let Some(packet) = self.pop_sealed(now) else { break };
+            let Some(packet) = self.pop_sealed(now, class) else { break };
             let len = packet.len();
             self.control.pacer.on_sent(now, len);
             match &mut run {
@@ -220,19 +240,19 @@ impl Media {
     }
 
     /// Whether the next packet lies right behind `run`, and is no longer than a segment of it.
-    fn goes_on(&self, run: &BytesMut, segment: usize) -> bool {
+    fn goes_on(&self, class: Class, run: &BytesMut, segment: usize) -> bool {
         let Some(keys) = &self.keys else { return false };
-        let sealed = self.queue.next_len().map(|len| len + keys.outbound.rtp_overhead());
-        let is_behind = self.queue.next_start() == Some(run.as_ptr().wrapping_add(run.len()));
+        let sealed = self.queue.next_len(class).map(|len| len + keys.outbound.rtp_overhead());
+        let is_behind = self.queue.next_start(class) == Some(run.as_ptr().wrapping_add(run.len()));
         let fits = |len: usize| len <= segment && run.len() + len <= MAX_RUN;
         is_behind && run.len() == run.capacity() && sealed.is_some_and(fits)
     }
 
-    /// The next packet of the queue, stamped and sealed. One that cannot be sealed is dropped: its number was used
+    /// The next packet of a class, stamped and sealed. One that cannot be sealed is dropped: its number was used
     /// before.
-    fn pop_sealed(&mut self, now: Instant) -> Option<BytesMut> {
+    fn pop_sealed(&mut self, now: Instant, class: Class) -> Option<BytesMut> {
         loop {
-            let packet = self.queue.pop()?;
+            let packet = self.queue.pop(class)?;
             self.control.pacer.set_queued(self.queue.bytes());
             let sealed = self.seal(now, packet);
             if sealed.is_some() {

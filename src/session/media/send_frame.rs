@@ -34,12 +34,13 @@ impl Media {
             .ok_or(SendMediaError::TooLarge)?;
         // A format may add some bytes to each payload, and ends some early.
         let packets = 2 + 2 * frame.data.len() / room.max(1);
-        if !self.queue.has_room(packets, frame.data.len() + packets * head, self.limits.send_buffer) {
-            return Err(SendMediaError::WouldBlock);
-        }
         let (at, stream) = place;
         let line = self.lines.get_mut(at).and_then(Option::as_deref_mut);
         let line = line.ok_or(SendMediaError::UnknownTransceiver)?;
+        let most = frame.data.len() + packets * head;
+        if !self.queue.has_room(line.class(), packets, most, self.limits.send_buffer) {
+            return Err(SendMediaError::WouldBlock);
+        }
         let format = line.format_sent(frame.payload_type).ok_or(SendMediaError::UnknownFormat)?;
         let codec = format.codec;
         let machine = payload_codec(codec).ok_or(SendMediaError::UnknownFormat)?;

@@ -20,11 +20,15 @@ pub(super) struct SendStream {
     pub(super) rtx: Option<Ssrc>,
     /// Whether the peer has reported on the stream: it knows by then which section it belongs to.
     pub(super) is_known: bool,
+    /// Whether it has reported on the source of retransmissions.
+    pub(super) is_repair_known: bool,
     pub(super) reports: Reports,
     /// What the peer may ask for again.
     pub(super) history: History,
     /// Writes what is sent again into a stream of its own.
     pub(super) repair: Option<Rtx>,
+    /// The application has paused it.
+    pub(super) is_paused: bool,
     /// The peer's requests for key frames.
     pub(super) key_frames: KeyFrameRequests,
     /// What the peer asked for.
@@ -54,9 +58,11 @@ impl SendStream {
             ssrc,
             rtx,
             is_known: false,
+            is_repair_known: false,
             reports: Reports::new(90_000),
             history: History::new(HistoryConfig::default()),
             repair: rtx.map(|rtx| Rtx::new(rtx, first(rtx))),
+            is_paused: false,
             key_frames: KeyFrameRequests::new(DEFAULT_INTERVAL, Repeat::Never),
             requests: Requests::default(),
             resent: (0, 0),

@@ -101,6 +101,8 @@ pub struct OutboundRtp {
     pub ssrc: Ssrc,
     /// The source of its retransmissions.
     pub rtx_ssrc: Option<Ssrc>,
+    /// Whether packets are taken: the application has not paused it.
+    pub active: bool,
     /// Packets taken to be sent.
     pub packets_sent: u64,
     /// Bytes of their payloads.
@@ -207,6 +209,7 @@ impl Media {
                 rid: stream.rid,
                 ssrc: stream.ssrc,
                 rtx_ssrc: stream.rtx,
+                active: !stream.is_paused,
                 packets_sent: stream.reports.packets(),
                 bytes_sent: stream.reports.octets(),
                 retransmitted_packets_sent: stream.resent.0,

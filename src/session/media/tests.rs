@@ -12,8 +12,9 @@ use crate::dtls::SrtpMaster;
 use crate::packet::Ecn;
 use crate::rng::{Rng, Stream};
 use crate::rtp::elements::Form;
-use crate::rtp::header::Fields;
+use crate::rtp::header::{Fields, Packet};
 use crate::rtp::rtcp::feedback::{Nack, PictureLoss};
+use crate::rtp::rtcp::report::{ReceiverReport, ReportBlock};
 use crate::rtp::rtcp::source::Bye;
 use crate::session::negotiate::{
     AgreedExtension, Capability, Encoding, Format, Negotiator, RemoteMedia, Sender,
@@ -101,7 +102,6 @@ impl Peer {
     }
 
     fn rtp(&mut self, payload_type: u8, sequence: u16, ssrc: u32, mid: Option<&str>, payload: &[u8]) {
-        let mut packet = BytesMut::new();
         let fields = Fields {
             marker: false,
             payload_type: pt(payload_type),
@@ -109,6 +109,11 @@ impl Peer {
             timestamp: Serial32(0),
             ssrc: Ssrc(ssrc),
         };
+        self.packet(fields, mid, payload);
+    }
+
+    fn packet(&mut self, fields: Fields, mid: Option<&str>, payload: &[u8]) {
+        let mut packet = BytesMut::new();
         fields.emit(&mut packet, &[], Form::OneByte, |w| {
             mid.iter().for_each(|mid| _ = w.push(1, mid.as_bytes()));
         });
@@ -138,6 +143,38 @@ impl Peer {
         panic!("output without end");
     }
 
+    /// What leaves now, opened by the peer; RTP and RTCP apart.
+    fn leave(&mut self, inbound: &mut Inbound) -> (Vec<BytesMut>, Vec<BytesMut>) {
+        let (mut rtp, mut rtcp) = (Vec::new(), Vec::new());
+        while let Some(run) = self.media.poll_transmit(self.now, &mut self.pool, 1) {
+            let mut contents = run.contents;
+            if crate::rtp::rtcp::is_rtcp(&contents) {
+                inbound.unprotect_rtcp(&mut contents).unwrap();
+                rtcp.push(contents);
+            } else {
+                inbound.unprotect_rtp(&mut contents).unwrap();
+                rtp.push(contents);
+            }
+        }
+        (rtp, rtcp)
+    }
+
+    /// The peer has received something of a source.
+    fn report_on(&mut self, ssrc: Ssrc) {
+        let block = ReportBlock {
+            ssrc,
+            fraction_lost: 0,
+            lost: 0,
+            highest_sequence: 0,
+            jitter: 0,
+            last_sr: 0,
+            delay_since_last_sr: 0,
+        };
+        let mut report = BytesMut::new();
+        ReceiverReport::emit(&mut report, 100, Ssrc(1), &[block]);
+        self.rtcp(&report);
+    }
+
     fn pass(&mut self, time: Duration) {
         self.now += time;
         self.media.handle_timeout(self.now, &mut self.events);
@@ -146,6 +183,13 @@ impl Peer {
     fn packets(&self) -> usize {
         self.events.iter().filter(|event| matches!(event, Event::Packet(_))).count()
     }
+}
+
+/// What the peer opens our packets with.
+fn theirs() -> Inbound {
+    let profile = SrtpProfile::AeadAes128Gcm;
+    let ours = MasterKey::new(profile, &[1; 16], &[1; 12]).unwrap();
+    ours.inbound(ring(), profile, Cryptex::Off).unwrap()
 }
 
 #[test]
@@ -158,6 +202,13 @@ fn a_storm_of_sources_is_bounded() {
     assert_eq!(peer.media.receivers.len(), crate::srtp::MAX_UNSIGNALLED);
     assert_eq!(peer.media.dropped.too_many_streams, 2000 - 64);
     assert_eq!(peer.packets(), 64);
+    // Names that nobody has agreed to make no stream either.
+    let mut peer = Peer::new(1);
+    for n in 0..2000u16 {
+        peer.rtp(96, n, 7, Some(&format!("m{n}")), b"storm");
+    }
+    assert_eq!((peer.media.receivers.len(), peer.packets()), (0, 0));
+    assert_eq!(peer.media.dropped.unknown_stream, 2000);
 }
 
 #[test]
@@ -277,4 +328,169 @@ fn a_goodbye_ends_a_stream_and_it_may_come_again() {
     assert_eq!(ended.count(), 1);
     peer.rtp(96, 2, 7, None, b"x");
     assert_eq!(peer.media.receivers.len(), 1);
+}
+
+#[test]
+fn limits_are_acknowledged_once_for_all_that_came() {
+    // RFC 5104 §4.2.2.
+    let mut peer = Peer::new(1);
+    for exponent in 0..50u32 {
+        let mut request = vec![0x83, 205, 0, 4, 0, 0, 0, 7, 0, 0, 0, 0];
+        request.extend(OURS.0.to_be_bytes());
+        request.extend((exponent << 26 | 1000 << 9 | 40).to_be_bytes());
+        peer.rtcp(&request);
+    }
+    let (_, notices) = peer.leave(&mut theirs());
+    // The last of them, 1000 * 2^49, with as many digits as there is room for.
+    let mut expected = vec![0x84, 205, 0, 4];
+    expected.extend(OURS.0.to_be_bytes());
+    expected.extend([0, 0, 0, 0, 0, 0, 0, 7]);
+    expected.extend((42u32 << 26 | 128_000 << 9 | 40).to_be_bytes());
+    assert_eq!(notices.iter().map(|notice| &notice[..]).collect::<Vec<_>>(), [&expected[..]]);
+    peer.pass(Duration::from_millis(100));
+    assert_eq!(peer.drain(), (0, 0));
+}
+
+#[test]
+fn a_source_of_retransmissions_names_its_section_until_the_peer_has_reported_on_it() {
+    // RFC 9143 §9.1: what the original says is of no help, for it says nothing once its own source is known.
+    let mut peer = Peer::new(1);
+    let mut inbound = theirs();
+    let id = peer.media.lines[0].as_ref().unwrap().agreed.transceiver;
+    let mid = |packet: &BytesMut| {
+        let packet = Packet::parse(packet).unwrap();
+        let found = packet.elements().find(|element| element.id == 1);
+        (packet.header().ssrc, found.map(|element| element.data.to_vec()))
+    };
+    peer.report_on(OURS);
+    for n in 0..3 {
+        let packet = OutgoingPacket::new(pt(96), 1000 + n, 0, b"x");
+        peer.media.send_packet(peer.now, &mut peer.pool, id, None, &packet).unwrap();
+    }
+    let (sent, _) = peer.leave(&mut inbound);
+    assert_eq!(sent.iter().map(mid).collect::<Vec<_>>(), [(OURS, None), (OURS, None), (OURS, None)]);
+    let mut again = |peer: &mut Peer, n: u16| {
+        let mut nack = BytesMut::new();
+        Nack::emit(&mut nack, 100, Ssrc(1), OURS, [Serial16(n)]);
+        peer.rtcp(&nack);
+        peer.pass(Duration::from_millis(10));
+        peer.leave(&mut inbound).0.iter().map(mid).collect::<Vec<_>>()
+    };
+    let rtx = Ssrc(0x1235);
+    assert_eq!(again(&mut peer, 1000), [(rtx, Some(b"v0".to_vec()))]);
+    assert_eq!(again(&mut peer, 1001), [(rtx, Some(b"v0".to_vec()))]);
+    peer.report_on(rtx);
+    assert_eq!(again(&mut peer, 1002), [(rtx, None)]);
+}
+
+#[test]
+fn frames_and_losses_that_nobody_polls_are_bounded() {
+    // R68: a frame of one byte takes more than a byte.
+    let mut peer = Peer::new(1);
+    let id = peer.media.lines[0].as_ref().unwrap().agreed.transceiver;
+    peer.media.set_level(id, MediaLevel::Frames);
+    let mut send = |peer: &mut Peer, n: u16, payload: &[u8]| {
+        let fields = Fields {
+            marker: true,
+            payload_type: pt(96),
+            sequence: Serial16(n),
+            timestamp: Serial32(u32::from(n) * 3000),
+            ssrc: Ssrc(7),
+        };
+        peer.packet(fields, Some("v0"), payload);
+    };
+    (0..1000).for_each(|n| send(&mut peer, n, &[0x10, 1]));
+    let frames = peer.events.iter().filter(|event| matches!(event, Event::Frame(_))).count();
+    assert_eq!(frames, 1000);
+    assert!(peer.media.waiting_bytes >= 1000 * size_of::<Event>());
+    // Ends of frames without their start.
+    (1000..8000).for_each(|n| send(&mut peer, n, &[0, 1]));
+    assert!(peer.events.len() <= MAX_EVENTS + 2, "{} events", peer.events.len());
+    assert!(peer.media.dropped.not_polled > 1000);
+    for event in std::mem::take(&mut peer.events) {
+        peer.media.on_polled(&event);
+    }
+    assert_eq!(peer.media.waiting_bytes, 0);
+}
+
+#[test]
+fn what_is_forwarded_is_no_longer_than_what_came() {
+    // R49: however much of it is padding.
+    let mut peer = Peer::new(1);
+    let id = peer.media.lines[0].as_ref().unwrap().agreed.transceiver;
+    for (n, padding) in (0u16..).zip([1u8, 2, 100, 255]) {
+        let mut packet = BytesMut::new();
+        let (sequence, timestamp) = (Serial16(n), Serial32(0));
+        Fields { marker: false, payload_type: pt(96), sequence, timestamp, ssrc: Ssrc(7) }.emit(
+            &mut packet,
+            &[],
+            Form::OneByte,
+            |w| _ = w.push(1, b"v0"),
+        );
+        packet.extend_from_slice(&[1; 50]);
+        let short = packet.len();
+        packet.put_bytes(0, usize::from(padding) - 1);
+        packet.put_u8(padding);
+        packet[0] |= 0x20;
+        peer.outbound.protect_rtp(&mut packet, 0).unwrap();
+        let len = packet.len();
+        peer.media.handle_rtp(peer.now, packet, Ecn::NotEct, &mut peer.events);
+        let Some(Event::Packet(came)) = peer.events.pop_back() else { panic!() };
+        assert_eq!(came.payload(), [1; 50]);
+        let rewrite = crate::sfu::Rewrite {
+            sequence: 500 + u64::from(n),
+            timestamp: 0,
+            marker: false,
+            numbers: crate::sfu::Numbers::Keep,
+            dependency: None,
+        };
+        let Peer { media, pool, now, .. } = &mut peer;
+        media.forward(*now, pool, id, None, pt(96), &came, &rewrite).unwrap();
+        let left = peer.media.poll_transmit(peer.now, &mut peer.pool, 1).unwrap().contents.len();
+        assert!(left <= len && left <= short + crate::srtp::MAX_RTP_OVERHEAD, "{left} of {len}");
+    }
+    // More padding than there is behind the header is no packet.
+    let before = peer.media.dropped.malformed;
+    let mut packet = BytesMut::from(&[0xa0, 96, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7, 1, 1, 1, 200][..]);
+    peer.outbound.protect_rtp(&mut packet, 0).unwrap();
+    peer.media.handle_rtp(peer.now, packet, Ecn::NotEct, &mut peer.events);
+    assert_eq!(peer.media.dropped.malformed, before + 1);
+    assert_eq!(peer.packets(), 0);
+}
+
+#[test]
+fn limits_of_any_size_leave_the_pacer_at_work_and_nothing_is_kept_before_the_keys() {
+    // R54.
+    let mut peer = Peer::new(1);
+    let keys = peer.media.keys.take();
+    let id = peer.media.lines[0].as_ref().unwrap().agreed.transceiver;
+    let mut loss = BytesMut::new();
+    (PictureLoss { sender: Ssrc(1), media: OURS }).emit(&mut loss, 100);
+    (0..1000).for_each(|_| peer.rtcp(&loss));
+    let packet = OutgoingPacket::new(pt(96), 1, 0, b"x");
+    let early = peer.media.send_packet(peer.now, &mut peer.pool, id, None, &packet);
+    assert_eq!(early, Err(SendMediaError::NotConnected));
+    assert_eq!((peer.events.len(), peer.media.next_timeout()), (0, None));
+    assert_eq!(peer.media.dropped.no_keys, 1000);
+    peer.media.keys = keys;
+    peer.media.control.uses.remb = true;
+    let mut sequence = 1000;
+    for bitrate in [0, 1, 30_000, 1_000_000, u64::MAX] {
+        let mut remb = BytesMut::new();
+        crate::rtp::rtcp::feedback::Remb::emit(&mut remb, 100, Ssrc(1), bitrate, &[OURS]).unwrap();
+        peer.rtcp(&remb);
+        for _ in 0..20 {
+            let packet = OutgoingPacket::new(pt(96), sequence, 0, &[1; 1000]);
+            peer.media.send_packet(peer.now, &mut peer.pool, id, None, &packet).unwrap();
+            sequence += 1;
+        }
+        // 20 kB at the lowest ceiling that is believed take 6 s.
+        let mut sent = 0;
+        for _ in 0..700 {
+            sent += peer.drain().0;
+            peer.pass(Duration::from_millis(10));
+        }
+        assert_eq!(sent, 20, "at {bitrate} bit/s");
+        assert!(peer.media.stats().bitrate_ceiling.unwrap() >= 30_000);
+    }
 }

@@ -67,6 +67,8 @@ pub struct ReceiverInfo {
     pub ssrc: Ssrc,
     /// Its name within its transceiver, in a simulcast.
     pub rid: Option<Rid>,
+    /// Whether it is silent: [`Event::StreamPaused`](crate::Event::StreamPaused).
+    pub is_paused: bool,
 }
 
 /// A command that names a transceiver which is not there, or cannot be.

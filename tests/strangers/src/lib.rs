@@ -6,6 +6,7 @@
 pub mod sim;
 
 pub mod dtls;
+pub mod media;
 pub mod sctp;
 pub mod whole;
 
