@@ -432,7 +432,7 @@ impl Media {
     }
 }
 
-const EMPTY_BLOCK: ReportBlock = ReportBlock {
+pub(super) const EMPTY_BLOCK: ReportBlock = ReportBlock {
     ssrc: Ssrc(0),
     fraction_lost: 0,
     lost: 0,

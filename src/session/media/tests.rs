@@ -161,15 +161,7 @@ impl Peer {
 
     /// The peer has received something of a source.
     fn report_on(&mut self, ssrc: Ssrc) {
-        let block = ReportBlock {
-            ssrc,
-            fraction_lost: 0,
-            lost: 0,
-            highest_sequence: 0,
-            jitter: 0,
-            last_sr: 0,
-            delay_since_last_sr: 0,
-        };
+        let block = ReportBlock { ssrc, ..super::control::EMPTY_BLOCK };
         let mut report = BytesMut::new();
         ReceiverReport::emit(&mut report, 100, Ssrc(1), &[block]);
         self.rtcp(&report);
@@ -359,8 +351,7 @@ fn a_source_of_retransmissions_names_its_section_until_the_peer_has_reported_on_
     let id = peer.media.lines[0].as_ref().unwrap().agreed.transceiver;
     let mid = |packet: &BytesMut| {
         let packet = Packet::parse(packet).unwrap();
-        let found = packet.elements().find(|element| element.id == 1);
-        (packet.header().ssrc, found.map(|element| element.data.to_vec()))
+        (packet.header().ssrc, packet.elements().find(1).map(<[u8]>::to_vec))
     };
     peer.report_on(OURS);
     for n in 0..3 {
@@ -389,7 +380,7 @@ fn frames_and_losses_that_nobody_polls_are_bounded() {
     let mut peer = Peer::new(1);
     let id = peer.media.lines[0].as_ref().unwrap().agreed.transceiver;
     peer.media.set_level(id, MediaLevel::Frames);
-    let mut send = |peer: &mut Peer, n: u16, payload: &[u8]| {
+    let send = |peer: &mut Peer, n: u16, payload: &[u8]| {
         let fields = Fields {
             marker: true,
             payload_type: pt(96),
