@@ -230,13 +230,13 @@ fn packets_that_are_127_late_are_opened_once_on_both_sides_of_a_wrap() {
     // R48.
     for profile in SrtpProfile::ALL {
         let (mut outbound, mut inbound) = pair(profile, Cryptex::Off);
-        let mut late: Vec<BytesMut> =
+        let late: Vec<BytesMut> =
             (0..300u16).map(|n| sealed(&mut outbound, 1, 65_400u16.wrapping_add(n))).collect();
         let mut reports: Vec<BytesMut> = (0..300).map(|_| compound(1)).collect();
         reports.iter_mut().for_each(|report| outbound.protect_rtcp(report, 0).unwrap());
         inbound.unprotect_rtp(&mut late[0].clone()).unwrap();
         // Each packet that comes on time is followed by the one that was sent 127 before it.
-        for n in 127..300 {
+        for n in 127..254 {
             for at in [n, n - 127] {
                 let is_new = at > 0;
                 assert_eq!(inbound.unprotect_rtp(&mut late[at].clone()).is_ok(), is_new, "{profile:?} {at}");
@@ -245,7 +245,6 @@ fn packets_that_are_127_late_are_opened_once_on_both_sides_of_a_wrap() {
                 assert_eq!(inbound.unprotect_rtcp(&mut reports[at].clone()), Err(Refused::Replayed));
             }
         }
-        late.clear();
     }
 }
 
