@@ -12,10 +12,11 @@
 //!
 //! Before the Finished nothing is authentic: a stranger who knows the addresses, or a bit that flips on a link
 //! without checksums, can put a wrong message into a true handshake. So a message in the clear that fails is not
-//! the end. The client waits for the server's flight again; at every third failure it begins anew with another hello; the server takes
-//! another hello, which a client that gave up its first one sends. A failure is believed when it comes again
-//! (nothing in common twice, the same wrong certificate twice, anything at all twelve times), or when nothing
-//! follows it for two seconds.
+//! the end. The client waits for the server's flight again; at every third failure it begins anew with another
+//! hello; the server takes another hello, which a client that gave up its first one sends. A failure is believed
+//! when it comes again (nothing in common twice, the same wrong certificate twice, anything at all twelve times),
+//! or when nothing follows it for five seconds: on a slow path that loses much, two are over before the third hello
+//! left.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ const MAX_EARLY_BYTES: usize = 12 * 1024;
 const MAX_REPEATED_HELLO: usize = 6 * 1024;
 
 /// After a failure that anyone may have forged, the handshake gets this long to prove that it goes on.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How many failures of any kind end a handshake.
 const MAX_FAILURES: u8 = 12;

@@ -99,6 +99,10 @@ pub(super) const MIN_PACING: Duration = Duration::from_millis(5);
 pub(super) const MIN_RTO: Duration = Duration::from_millis(500);
 /// The longest wait for the answer to a consent check before the next one leaves.
 pub(super) const MAX_CONSENT_RTO: Duration = Duration::from_secs(1);
+/// What is left of consent when checks begin to leave at the last pace.
+pub(super) const LAST_CONSENT: Duration = Duration::from_secs(5);
+/// The last pace: at most twenty checks more before a path is given up.
+pub(super) const LAST_CONSENT_RTO: Duration = Duration::from_millis(250);
 /// The most checks of one pair that is never answered: with their growing distance they last for the default
 /// patience.
 pub(super) const MAX_CHECKS: u16 = 50;

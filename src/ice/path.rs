@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::agent::Agent;
 use super::checklist::same;
-use super::config::{DISCONNECTED_AFTER, DOUBTED_AFTER, MAX_CONSENT_RTO, MIN_RTO};
+use super::config::{
+    DISCONNECTED_AFTER, DOUBTED_AFTER, LAST_CONSENT, LAST_CONSENT_RTO, MAX_CONSENT_RTO, MIN_RTO,
+};
 use super::generation::GenerationId;
 use super::pair::{Pair, PairId};
 use super::{ConnectionState, Path};
@@ -127,7 +129,8 @@ impl Agent {
     ///
     /// RFC 7675 §5.1 has checks 4 to 6 s apart. When one is not answered in time the following ones leave at the
     /// pace of connectivity checks (half a second, then a second): on a lossy path six checks in 30 s would too
-    /// often all be lost.
+    /// often all be lost. Towards the end they leave faster still: what pauses for nearly as long as consent lasts
+    /// has only seconds left to be heard in, and may lose some of these too.
     pub(super) fn check_consent(&mut self, now: Instant) {
         let Some((generation, id)) = self.consent.of else { return };
         let Some(pair) = self.generation(generation).and_then(|g| g.checklist.pair(id)) else { return };
@@ -136,6 +139,9 @@ impl Agent {
         let rto = pair.rtt.timeout().unwrap_or(MIN_RTO).clamp(MIN_RTO, MAX_CONSENT_RTO);
         let longest = rto.max(Duration::from_secs(1));
         let wait = if self.consent.unanswered == 0 { rto } else { (rto * 2).min(longest) };
+        let end = self.consent.expiry.deadline();
+        let is_last = end.is_some_and(|end| end.saturating_duration_since(now) <= LAST_CONSENT);
+        let wait = if is_last && self.consent.unanswered > 0 { wait.min(LAST_CONSENT_RTO) } else { wait };
         self.consent.unanswered += 1;
         self.consent.next.arm(now + wait);
         self.consent.asked = Some(now);
