@@ -15,8 +15,8 @@
 //! the end. The client waits for the server's flight again; at every third failure it begins anew with another
 //! hello; the server takes another hello, which a client that gave up its first one sends. A failure is believed
 //! when it comes again (nothing in common twice, the same wrong certificate twice, anything at all twelve times),
-//! or when nothing follows it for five seconds: on a slow path that loses much, two are over before the third hello
-//! left.
+//! or when nothing follows it for ten seconds: on a slow path that loses in bursts, less is over before a second
+//! hello arrives.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ const MAX_EARLY_BYTES: usize = 12 * 1024;
 const MAX_REPEATED_HELLO: usize = 6 * 1024;
 
 /// After a failure that anyone may have forged, the handshake gets this long to prove that it goes on.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How many failures of any kind end a handshake.
 const MAX_FAILURES: u8 = 12;
