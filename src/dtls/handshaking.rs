@@ -15,8 +15,8 @@
 //! the end. The client waits for the server's flight again; at every third failure it begins anew with another
 //! hello; the server takes another hello, which a client that gave up its first one sends. A failure is believed
 //! when it comes again (nothing in common twice, the same wrong certificate twice, anything at all twelve times),
-//! or when nothing follows it for ten seconds: on a slow path that loses in bursts, less is over before a second
-//! hello arrives.
+//! or when nothing follows it: for two seconds after the alert of a client or after one for another hello, else for
+//! ten, since on a slow path that loses in bursts less is over before another hello arrives.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -60,6 +60,9 @@ const MAX_REPEATED_HELLO: usize = 6 * 1024;
 
 /// After a failure that anyone may have forged, the handshake gets this long to prove that it goes on.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// The same when the peer is likely to have refused: another hello too, which did arrive then.
+const SHORT_GRACE: Duration = Duration::from_secs(2);
 
 /// How many failures of any kind end a handshake.
 const MAX_FAILURES: u8 = 12;
@@ -268,6 +271,8 @@ struct Doubts {
     alert: AlertDoubt,
     /// When a hello took the place of another one.
     began_anew: Option<Instant>,
+    /// The peer said that it gave up after that too, or it is a client, which says so only at the end.
+    is_refusal_likely: bool,
 }
 
 /// What is known of an alert in the clear that came while the server's Finished is awaited.
@@ -477,7 +482,7 @@ impl Handshake {
     fn on_orphan(&mut self, now: Instant) -> Event {
         // It is there, and will hear of it.
         if self.doubts.reason.is_some() {
-            self.timers.suspicion.arm(now + GRACE);
+            self.timers.suspicion.arm(now + self.grace());
         }
         if self.doubts.hellos > 0 && self.timers.retransmission.on_peer_retransmission(now) {
             return Event::Doubted(AlertDescription::UNEXPECTED_MESSAGE);
@@ -664,6 +669,7 @@ impl Handshake {
         if self.is_settled() {
             return;
         }
+        self.doubts.is_refusal_likely |= self.role == DtlsRole::Server || self.doubts.began_anew.is_some();
         self.suspect(now, CloseReason::Alert(description));
         // A server that is about to finish takes no other hello. So what may be an old alert is put to the test.
         let may_be_old = matches!(self.state, Some(State::Client12(v12::client::State::WaitFinished(_))))
@@ -673,7 +679,7 @@ impl Handshake {
         }
         self.doubts.is_given_up = !may_be_old && self.doubts.hellos < MAX_NEW_HELLOS;
         if self.doubts.is_given_up && self.doubts.alert == AlertDoubt::Tested {
-            self.timers.suspicion.arm(now + GRACE);
+            self.timers.suspicion.arm(now + self.grace());
         }
         // The first ones at once, the others when the flight would be due.
         if (self.doubts.is_given_up || may_be_old) && self.doubts.hellos < 2 {
@@ -693,7 +699,14 @@ impl Handshake {
     /// Notes why the connection ends, if nothing follows.
     fn suspect(&mut self, now: Instant, reason: CloseReason) {
         self.doubts.reason = Some(reason);
-        self.timers.suspicion.arm_if_idle(now + GRACE);
+        self.timers.suspicion.arm_if_idle(now + self.grace());
+        if self.doubts.is_refusal_likely {
+            self.timers.suspicion.arm_no_later_than(now + SHORT_GRACE);
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        if self.doubts.is_refusal_likely { SHORT_GRACE } else { GRACE }
     }
 
     /// Whether the hello can be answered once more: it was the first one, and no key of it is used up.
@@ -719,7 +732,7 @@ impl Handshake {
         self.doubts.hellos += 1;
         self.doubts.began_anew = Some(now);
         if self.doubts.reason.is_some() {
-            self.timers.suspicion.arm(now + GRACE);
+            self.timers.suspicion.arm(now + self.grace());
         }
         self.restart(outside.records);
         self.begin(now, outside)
@@ -904,7 +917,7 @@ impl Handshake {
         if retransmission.expire(now) {
             if self.doubts.alert == AlertDoubt::Came {
                 self.doubts.alert = AlertDoubt::Tested;
-                self.timers.suspicion.arm(now + GRACE);
+                self.timers.suspicion.arm(now + self.grace());
             }
             match self.role {
                 DtlsRole::Client if std::mem::take(&mut self.doubts.is_given_up) => {
