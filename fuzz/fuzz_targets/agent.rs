@@ -101,11 +101,15 @@ fn address(side: usize, port: u8) -> SocketAddr {
     ([192, 0, 2, 1 + side as u8], 5000 + u16::from(port & 7)).into()
 }
 
-fuzz_target!(|input: (bool, Vec<Step<'_>>)| {
-    let (backup, steps) = input;
+fuzz_target!(|input: (bool, bool, Vec<Step<'_>>)| {
+    let (backup, renomination, steps) = input;
     let now = Instant::now();
     let config = Config { keep_backup: backup, ..Config::default() };
-    let agent = |role, seed| Agent::new(config.clone(), role, Rng::new([seed; 32], Stream::Ice));
+    let agent = |role, seed| {
+        let mut agent = Agent::new(config.clone(), role, Rng::new([seed; 32], Stream::Ice));
+        agent.set_renomination(renomination);
+        agent
+    };
     let mut world = World {
         agents: [agent(IceRole::Controlling, 1), agent(IceRole::Controlled, 2)],
         locals: [Vec::new(), Vec::new()],
