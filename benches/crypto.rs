@@ -10,6 +10,11 @@ use sansrtc::crypto::mac::{HmacKey, HmacSha1Key};
 use sansrtc::crypto::{AeadAlgorithm, Backend, NamedGroup, TAG_LEN, ring, rust};
 use sansrtc::rng::{Rng, Stream};
 
+#[path = "cpu/mod.rs"]
+mod cpu;
+
+use cpu::CpuTime;
+
 /// Bytes in a record or packet: what one datagram carries.
 const PACKET: usize = 1200;
 
@@ -24,7 +29,7 @@ fn rng() -> Rng {
     Rng::new([1; 32], Stream::Dtls)
 }
 
-fn aead(c: &mut Criterion) {
+fn aead(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("aead-1200");
     group.throughput(Throughput::Bytes(PACKET as u64));
     for algorithm in ALGORITHMS {
@@ -51,7 +56,7 @@ fn aead(c: &mut Criterion) {
     });
 }
 
-fn srtp(c: &mut Criterion) {
+fn srtp(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("srtp-parts-1200");
     group.throughput(Throughput::Bytes(PACKET as u64));
     let mut packet = [3; PACKET];
@@ -67,7 +72,7 @@ fn srtp(c: &mut Criterion) {
     c.bench_function("hmac-sha1-100", |b| b.iter(|| sha1.sign(&[black_box(&[3; 100])])));
 }
 
-fn key_agreement(c: &mut Criterion) {
+fn key_agreement(c: &mut Criterion<CpuTime>) {
     for (name, backend) in backends() {
         for group in NamedGroup::ALL {
             let mut rng = rng();
@@ -89,7 +94,7 @@ fn key_agreement(c: &mut Criterion) {
     }
 }
 
-fn signatures(c: &mut Criterion) {
+fn signatures(c: &mut Criterion<CpuTime>) {
     for (name, backend) in backends() {
         let mut rng = rng();
         let identity = Identity::generate(backend, &mut rng).expect("P-256 is known");
@@ -112,5 +117,9 @@ fn signatures(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, aead, srtp, key_agreement, signatures);
+criterion_group! {
+    name = benches;
+    config = cpu::criterion();
+    targets = aead, srtp, key_agreement, signatures
+}
 criterion_main!(benches);

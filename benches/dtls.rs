@@ -13,6 +13,11 @@ use sansrtc::rng::{Rng, Stream};
 use sansrtc::types::fingerprint::FingerprintHash;
 use sansrtc::types::setup::DtlsRole;
 
+#[path = "cpu/mod.rs"]
+mod cpu;
+
+use cpu::CpuTime;
+
 fn now() -> Instant {
     #[allow(clippy::disallowed_methods)]
     Instant::now()
@@ -62,7 +67,7 @@ fn public_key_operations(backend: &dyn Backend, group: NamedGroup, identity: &Id
     }
 }
 
-fn handshake(c: &mut Criterion) {
+fn handshake(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("dtls handshake, both ends");
     let now = now();
     for (name, backend) in [("ring", crypto::ring()), ("rust", crypto::rust())] {
@@ -92,7 +97,7 @@ fn handshake(c: &mut Criterion) {
     group.finish();
 }
 
-fn records(c: &mut Criterion) {
+fn records(c: &mut Criterion<CpuTime>) {
     const LEN: usize = 1200;
     let now = now();
     let backend = crypto::ring();
@@ -123,5 +128,9 @@ fn records(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, handshake, records);
+criterion_group! {
+    name = benches;
+    config = cpu::criterion();
+    targets = handshake, records
+}
 criterion_main!(benches);

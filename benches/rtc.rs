@@ -19,6 +19,11 @@ use sansrtc::{
     RtcConfig,
 };
 
+#[path = "cpu/mod.rs"]
+mod cpu;
+
+use cpu::CpuTime;
+
 const CLIENT: &str = "192.0.2.1:1000";
 const SERVER: &str = "192.0.2.2:2000";
 
@@ -116,7 +121,7 @@ impl Pair {
     }
 }
 
-fn bulk(c: &mut Criterion) {
+fn bulk(c: &mut Criterion<CpuTime>) {
     let identity = identity();
     let mut group = c.benchmark_group("bulk, both ends");
     for (name, size, total) in [
@@ -149,14 +154,14 @@ fn bulk(c: &mut Criterion) {
     group.finish();
 }
 
-fn set_up(c: &mut Criterion) {
+fn set_up(c: &mut Criterion<CpuTime>) {
     let identity = identity();
     c.bench_function("set-up, both ends, until the channel is open", |b| {
         b.iter(|| black_box(Pair::connected(&identity)).1);
     });
 }
 
-fn idle(c: &mut Criterion) {
+fn idle(c: &mut Criterion<CpuTime>) {
     let (mut pair, _) = Pair::connected(&identity());
     c.bench_function("an idle minute, both ends", |b| {
         b.iter(|| {
@@ -170,7 +175,7 @@ fn idle(c: &mut Criterion) {
     });
 }
 
-fn look_up(c: &mut Criterion) {
+fn look_up(c: &mut Criterion<CpuTime>) {
     let identity = identity();
     let now = Instant::now();
     let mut endpoint = Endpoint::new([3; 32]);
@@ -196,7 +201,7 @@ fn look_up(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().measurement_time(Duration::from_secs(3)).sample_size(20);
+    config = cpu::criterion();
     targets = bulk, set_up, idle, look_up
 }
 criterion_main!(benches);

@@ -1,6 +1,5 @@
 //! Bulk transfer through two SCTP associations in memory, both ends on one core, without DTLS.
 //!
-//! Times are CPU time where the system tells it (Linux), so that a busy machine gives the same figures.
 //! `floor` is what the same bytes cost when they are only copied: into packets, and out of them into messages.
 
 use std::hint::black_box;
@@ -12,6 +11,11 @@ use sansrtc::packet::Ecn;
 use sansrtc::rng::{Rng, Stream};
 use sansrtc::sctp::{Association, Config, Event, SendError, SendOptions};
 use sansrtc::types::ids::StreamId;
+
+#[path = "cpu/mod.rs"]
+mod cpu;
+
+use cpu::CpuTime;
 
 const BINARY: u32 = 53;
 
@@ -101,23 +105,14 @@ fn carry(now: Instant, slab: &mut BytesMut, from: &mut Association, to: &mut Ass
     moved
 }
 
-/// Time that this process has spent on a processor.
-fn cpu_time(since: Instant) -> Duration {
-    let told = std::fs::read_to_string("/proc/self/schedstat").ok();
-    let nanos = told.and_then(|text| text.split(' ').next().and_then(|n| n.parse().ok()));
-    nanos.map_or_else(|| since.elapsed(), Duration::from_nanos)
-}
-
 /// CPU time of `times` runs of `work`.
 fn measure(times: u64, mut work: impl FnMut()) -> Duration {
-    #[allow(clippy::disallowed_methods)] // A bench may look at the clock.
-    let now = Instant::now();
-    let start = cpu_time(now);
+    let start = cpu::now();
     (0..times).for_each(|_| work());
-    cpu_time(now) - start
+    cpu::now() - start
 }
 
-fn bulk(criterion: &mut Criterion) {
+fn bulk(criterion: &mut Criterion<CpuTime>) {
     let sizes = [64, 1024, 16 * 1024, 256 * 1024];
     for (name, interleaving) in [("data", false), ("idata", true)] {
         let mut group = criterion.benchmark_group(format!("sctp/{name}"));
@@ -136,7 +131,7 @@ fn bulk(criterion: &mut Criterion) {
     }
 }
 
-fn floor(criterion: &mut Criterion) {
+fn floor(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("sctp/floor");
     for size in [64usize, 1024, 16 * 1024, 256 * 1024] {
         let count = (4 * 1024 * 1024 / size).min(16_384);
@@ -159,5 +154,9 @@ fn floor(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bulk, floor);
+criterion_group! {
+    name = benches;
+    config = cpu::criterion();
+    targets = bulk, floor
+}
 criterion_main!(benches);

@@ -9,6 +9,11 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sansrtc::sdp::{Description, Offer};
 
+#[path = "cpu/mod.rs"]
+mod cpu;
+
+use cpu::CpuTime;
+
 const OFFERS: [(&str, &str); 5] = [
     ("chromium-data", include_str!("../tests/data/sdp/chromium-data.sdp")),
     ("firefox-data", include_str!("../tests/data/sdp/firefox-data.sdp")),
@@ -26,7 +31,7 @@ fn thirty_lines() -> String {
     offer.replacen(candidate, &candidate.repeat(1 + missing), 1)
 }
 
-fn descriptions(c: &mut Criterion) {
+fn descriptions(c: &mut Criterion<CpuTime>) {
     let thirty = thirty_lines();
     assert_eq!(thirty.lines().count(), 30);
     let mut group = c.benchmark_group("sdp");
@@ -44,5 +49,9 @@ fn descriptions(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, descriptions);
+criterion_group! {
+    name = benches;
+    config = cpu::criterion();
+    targets = descriptions
+}
 criterion_main!(benches);

@@ -16,6 +16,11 @@ use sansrtc::stun::{Builder, Class, Message, Method, TransactionId};
 use sansrtc::types::candidate::Candidate;
 use sansrtc::types::setup::IceRole;
 
+#[path = "cpu/mod.rs"]
+mod cpu;
+
+use cpu::CpuTime;
+
 fn write_check(buf: &mut BytesMut, key: &HmacSha1Key) {
     let mut builder = Builder::new(buf, Class::Request, Method::BINDING, TransactionId([7; 12]));
     builder.username(&[b"abcdefgh", b":", b"ijklmnop"]).ice_controlling(1).priority(2);
@@ -23,7 +28,7 @@ fn write_check(buf: &mut BytesMut, key: &HmacSha1Key) {
     builder.finish();
 }
 
-fn stun(c: &mut Criterion) {
+fn stun(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("stun");
     let key = HmacSha1Key::new(b"0123456789abcdef01234567");
     let mut check = BytesMut::new();
@@ -110,7 +115,7 @@ impl Link {
     }
 }
 
-fn ice(c: &mut Criterion) {
+fn ice(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("ice");
     let mut link = Link::connected();
     group.bench_function("idle-minute-of-two-agents", |b| b.iter(|| link.run(Duration::from_secs(60))));
@@ -136,5 +141,9 @@ fn ice(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stun, ice);
+criterion_group! {
+    name = benches;
+    config = cpu::criterion();
+    targets = stun, ice
+}
 criterion_main!(benches);

@@ -18,6 +18,11 @@ use sansrtc::types::candidate::Candidate;
 use sansrtc::types::credentials::Credentials as IceCredentials;
 use sansrtc::types::setup::IceRole;
 
+#[path = "cpu/mod.rs"]
+mod cpu;
+
+use cpu::CpuTime;
+
 const SIZE: usize = 1200;
 
 fn addresses() -> [SocketAddr; 3] {
@@ -63,7 +68,7 @@ fn client(bound: bool) -> (Client, BytesMut, Instant) {
     (client, packet, now)
 }
 
-fn relay(c: &mut Criterion) {
+fn relay(c: &mut Criterion<CpuTime>) {
     let [_, address, peer] = addresses();
     let mut group = c.benchmark_group("turn-client");
     group.throughput(Throughput::Bytes(SIZE as u64));
@@ -103,7 +108,7 @@ fn relay(c: &mut Criterion) {
 }
 
 /// Pairs being formed, and a second of checks over them, with the bound raised.
-fn pairs(c: &mut Criterion) {
+fn pairs(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("ice-pairs");
     group.sample_size(10);
     for remotes in [10usize, 100, 1000] {
@@ -138,5 +143,9 @@ fn pairs(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, relay, pairs);
+criterion_group! {
+    name = benches;
+    config = cpu::criterion();
+    targets = relay, pairs
+}
 criterion_main!(benches);

@@ -4,12 +4,13 @@ mod media;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::config::{ConfigError, RtcConfig};
 use crate::crypto::cert::{Identity, IdentityError};
+use crate::crypto::{Backend, NamedGroup};
 use crate::dtls;
 use crate::event::{Input, Output};
 use crate::ice::{Agent, LocalCandidateError, LocalId, RemoteCandidateError, UnknownCandidate};
@@ -33,7 +34,8 @@ use crate::time::Clock;
 use crate::types::candidate::Candidate;
 use crate::types::credentials::Credentials;
 use crate::types::fingerprint::{Fingerprint, FingerprintHash};
-use crate::types::setup::IceRole;
+use crate::types::setup::{DtlsRole, IceRole};
+use crate::types::srtp_profile::SrtpProfile;
 
 /// One WebRTC connection, as a state machine without sockets, clocks or threads.
 ///
@@ -66,7 +68,7 @@ pub struct Rtc {
     negotiator: Negotiator,
     identity: Arc<Identity>,
     fingerprint: Fingerprint,
-    config: RtcConfig,
+    config: Kept,
     clock: Clock,
     /// The DTLS stream of the seed, until the handshake takes it.
     dtls_rng: Option<Rng>,
@@ -82,6 +84,48 @@ pub struct Rtc {
     ufrags_changed: bool,
     /// Names the connection in traces.
     span: tracing::Span,
+}
+
+/// What of the configuration is asked for later: the rest went to the machines, and is not kept twice.
+#[derive(Debug)]
+struct Kept {
+    crypto: &'static dyn Backend,
+    ice_lite: bool,
+    dtls_patience: Duration,
+    min_dtls_version: dtls::Version,
+    max_dtls_version: dtls::Version,
+    dtls_groups: Vec<NamedGroup>,
+    dtls_key_shares: Vec<NamedGroup>,
+    preferred_dtls_role: DtlsRole,
+    max_message_size: usize,
+    srtp_profiles: Vec<SrtpProfile>,
+    media_send_buffer: usize,
+    datagram_size: usize,
+    snap: bool,
+    sped: bool,
+    key_log: bool,
+}
+
+impl Kept {
+    fn of(config: RtcConfig) -> Self {
+        Kept {
+            crypto: config.crypto,
+            ice_lite: config.ice.lite,
+            dtls_patience: config.dtls_patience,
+            min_dtls_version: config.min_dtls_version,
+            max_dtls_version: config.max_dtls_version,
+            dtls_groups: config.dtls_groups,
+            dtls_key_shares: config.dtls_key_shares,
+            preferred_dtls_role: config.preferred_dtls_role,
+            max_message_size: config.sctp.max_message_size,
+            srtp_profiles: config.srtp_profiles,
+            media_send_buffer: config.media_send_buffer,
+            datagram_size: config.datagram_size,
+            snap: config.snap,
+            sped: config.sped,
+            key_log: config.key_log,
+        }
+    }
 }
 
 /// Why an [`Rtc`] cannot be made.
@@ -105,8 +149,9 @@ impl Rtc {
     ///
     /// # Errors
     /// A field of the configuration is out of range, or no certificate could be made.
-    pub fn new(config: RtcConfig, seed: [u8; 32], clock: Clock) -> Result<Rtc, NewError> {
+    pub fn new(mut config: RtcConfig, seed: [u8; 32], clock: Clock) -> Result<Rtc, NewError> {
         config.validate()?;
+        let media = std::mem::take(&mut config.media);
         let identity = match &config.identity {
             Some(identity) => identity.clone(),
             None => Arc::new(Identity::generate(config.crypto, &mut Rng::new(seed, Stream::Certificate))?),
@@ -136,11 +181,10 @@ impl Rtc {
         });
         Ok(Rtc {
             session,
-            negotiator: Negotiator::new(&mut Rng::new(seed, Stream::Session))
-                .with_media(config.media.clone()),
+            negotiator: Negotiator::new(&mut Rng::new(seed, Stream::Session)).with_media(media),
             fingerprint: identity.fingerprint(FingerprintHash::Sha256),
             identity,
-            config,
+            config: Kept::of(config),
             clock,
             dtls_rng: Some(Rng::new(seed, Stream::Dtls)),
             rtp_seed: Rng::new(seed, Stream::Rtp).array(),
@@ -367,9 +411,9 @@ impl Rtc {
             credentials: self.session.transport.ice.local_credentials().clone(),
             fingerprints: vec![self.fingerprint],
             candidates: self.local_candidates().collect(),
-            ice_lite: self.config.ice.lite,
+            ice_lite: self.config.ice_lite,
             sped: self.config.sped,
-            max_message_size: self.config.sctp.max_message_size,
+            max_message_size: self.config.max_message_size,
             sctp_init: self.local_init().map(|init| init.to_vec()),
         }
     }
@@ -396,8 +440,8 @@ impl Rtc {
             candidates,
             end_of_candidates: self.end_of_candidates
                 && self.session.gathering_state() == GatheringState::Complete,
-            ice_lite: self.config.ice.lite,
-            max_message_size: self.config.sctp.max_message_size as u64,
+            ice_lite: self.config.ice_lite,
+            max_message_size: self.config.max_message_size as u64,
             sctp_init,
             sped: self.config.sped,
             preferred_role: self.config.preferred_dtls_role,
@@ -424,10 +468,10 @@ impl Rtc {
                     patience: self.config.dtls_patience,
                     min_version: self.config.min_dtls_version,
                     max_version: self.config.max_dtls_version,
-                    groups: self.config.dtls_groups.clone(),
-                    key_shares: self.config.dtls_key_shares.clone(),
+                    groups: std::mem::take(&mut self.config.dtls_groups),
+                    key_shares: std::mem::take(&mut self.config.dtls_key_shares),
                     key_log: self.config.key_log,
-                    srtp_profiles: self.config.srtp_profiles.clone(),
+                    srtp_profiles: std::mem::take(&mut self.config.srtp_profiles),
                     ..dtls::Config::new(self.config.crypto, self.identity.clone())
                 };
                 self.session.start_dtls(Arc::new(config), role, fingerprints, rng);
@@ -566,11 +610,6 @@ impl Rtc {
     /// The certificate of this end.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
-    }
-
-    /// The configuration that the connection was made with.
-    pub fn config(&self) -> &RtcConfig {
-        &self.config
     }
 
     /// Which wall-clock time an instant stands for.

@@ -48,7 +48,7 @@ fn media(
         mid: Mid::new("v"),
         kind: MediaType::Video,
         direction,
-        formats: vec![Format {
+        formats: [Format {
             codec: Codec::Vp8,
             clock_rate: 90_000,
             channels: 1,
@@ -58,12 +58,14 @@ fn media(
             local_parameters: String::new(),
             feedback: vp8.feedback,
             rtx: Some((rtx, rtx)),
-        }],
-        extensions: vec![AgreedExtension {
+        }]
+        .into(),
+        extensions: [AgreedExtension {
             id: 3,
-            uri: "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01".to_owned(),
+            uri: "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01".into(),
             direction: None,
-        }],
+        }]
+        .into(),
         rtcp_reduced_size: true,
         mixed_extensions: false,
         cryptex: false,

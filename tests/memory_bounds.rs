@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use sansrtc::packet::{Datagram, Transmit};
 use sansrtc::{
-    Candidate, ChannelConfig, ChannelId, ConnectionState, Event, Input, MessageKind, Output, Rtc, SendError,
+    Candidate, ChannelConfig, ChannelId, ConnectionState, Event, Input, MediaConfig, MediaDirection,
+    MediaType, MessageKind, OutgoingPacket, Output, Rtc, RtcConfig, SendError, TransceiverConfig,
 };
 use sim::{Call, Link, Random, base, clock, config, seed_bytes};
 
@@ -31,8 +32,12 @@ struct Pair {
 
 impl Pair {
     fn new(seed: u64) -> Pair {
+        Pair::of(seed, &config())
+    }
+
+    fn of(seed: u64, config: &RtcConfig) -> Pair {
         let rtc = |who: usize| {
-            let mut rtc = Rtc::new(config(), seed_bytes(seed, who as u64), clock()).unwrap();
+            let mut rtc = Rtc::new(config.clone(), seed_bytes(seed, who as u64), clock()).unwrap();
             rtc.add_local_candidate(Candidate::host(ends()[who]).unwrap()).unwrap();
             rtc
         };
@@ -138,6 +143,40 @@ fn an_idle_connection_is_small_and_stays_so() {
     let before = heap::allocations();
     pair.run_for(60 * SECOND, |_, _| {});
     assert_eq!(heap::allocations() - before, 0, "allocations of two peers in a minute of idleness");
+}
+
+/// A pair in which each side sends the other one video stream, some packets of it having been sent.
+fn with_video(seed: u64) -> Pair {
+    let config = RtcConfig { media: MediaConfig::browser(), ..config() };
+    let mut pair = Pair::of(seed, &config);
+    let options = TransceiverConfig::default();
+    let id = pair.rtcs[0].add_transceiver(MediaType::Video, MediaDirection::SendRecv, options).unwrap();
+    let options = TransceiverConfig::default();
+    let other = pair.rtcs[1].add_transceiver(MediaType::Video, MediaDirection::SendRecv, options).unwrap();
+    pair.signal();
+    pair.run_for(3 * SECOND, |_, _| {});
+    assert!(pair.rtcs.iter().all(|rtc| rtc.state() == ConnectionState::Connected));
+    let mut arrived = 0;
+    for n in 0..100 {
+        for (side, id) in [(0, id), (1, other)] {
+            let pt = pair.rtcs[side].transceiver(id).unwrap().formats[0].send;
+            let packet = OutgoingPacket::new(pt, n, n as u32 * 3_000, &[7; 1_000]);
+            pair.rtcs[side].send_packet(id, None, &packet).unwrap();
+        }
+        pair.run_for(SECOND / 30, |_, event| arrived += u32::from(matches!(event, Event::Packet(_))));
+    }
+    assert_eq!(arrived, 200);
+    pair
+}
+
+#[test]
+fn an_idle_connection_with_a_video_stream_is_small() {
+    drop(with_video(50));
+    let (mut pair, fresh, _) = heap::measure(|| with_video(51));
+    let (_, change, _) = heap::measure(|| pair.run_for(120 * SECOND, |_, _| {}));
+    let each = (fresh + change) / 2 + size_of::<Rtc>() as isize;
+    println!("{each} bytes for each of two peers, {} right after the packets", fresh / 2);
+    assert!(each < 20_000, "{each} beside {}", size_of::<Rtc>());
 }
 
 #[test]

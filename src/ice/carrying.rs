@@ -41,6 +41,11 @@ impl Agent {
         }
     }
 
+    /// False only when [`poll_plain_flight`](Self::poll_plain_flight) gives nothing.
+    pub(crate) fn may_have_plain_flight(&self) -> bool {
+        self.embedding.is_some()
+    }
+
     /// The next datagram of the flight that is to leave as it is: to be asked for when there is a path.
     pub fn poll_plain_flight(&mut self) -> Option<Bytes> {
         let datagram = self.embedding.as_mut()?.take_plain();

@@ -35,8 +35,8 @@ impl Rtc {
             return Err(TransceiverError::Closed);
         }
         let formats = match kind {
-            MediaType::Audio => &self.config.media.audio,
-            MediaType::Video => &self.config.media.video,
+            MediaType::Audio => &self.negotiator.media_config().audio,
+            MediaType::Video => &self.negotiator.media_config().video,
         };
         if formats.is_empty() {
             return Err(TransceiverError::NoFormats);
@@ -89,7 +89,7 @@ impl Rtc {
     /// What header extensions of this URI are called in packets: a kind that this crate knows, or a
     /// [`Kind::Other`] for one that the configuration brought.
     pub fn extension_kind(&self, uri: &str) -> Option<Kind> {
-        extension_kind(&self.config.media, uri)
+        extension_kind(self.negotiator.media_config(), uri)
     }
 
     /// Audio and video without SDP: what descriptions would have agreed upon, for all transceivers that are in use.
@@ -136,8 +136,8 @@ impl Rtc {
             kind: view.kind,
             wanted: view.wanted,
             agreed: agreed.map(|agreed| agreed.direction),
-            formats: agreed.map(|agreed| agreed.formats.clone()).unwrap_or_default(),
-            extensions: agreed.map(|agreed| agreed.extensions.clone()).unwrap_or_default(),
+            formats: agreed.map(|agreed| agreed.formats.to_vec()).unwrap_or_default(),
+            extensions: agreed.map(|agreed| agreed.extensions.to_vec()).unwrap_or_default(),
             sender: view.sender.clone(),
             send_rids: agreed.map(|agreed| agreed.send_rids.clone()).unwrap_or_default(),
             remote: agreed.map(|agreed| agreed.remote.clone()).unwrap_or_default(),
@@ -304,7 +304,7 @@ impl Rtc {
             send_buffer: self.config.media_send_buffer,
             backend: self.config.crypto,
         };
-        let (clock, seed, config) = (self.clock, self.rtp_seed, &self.config.media);
+        let (clock, seed, config) = (self.clock, self.rtp_seed, self.negotiator.media_config());
         self.session.set_media(agreed, || Media::new(limits, clock, config, Rng::new(seed, Stream::Rtp)));
         self.tell_negotiation();
     }

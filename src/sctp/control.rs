@@ -82,6 +82,11 @@ impl Control {
         self.chunk(|w| emit_responses(w, answers));
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets.is_empty() && self.chunks.is_empty()
+    }
+
     pub(super) fn poll_packet(&mut self) -> Option<Bytes> {
         self.packets.pop_front()
     }

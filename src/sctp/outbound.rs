@@ -43,6 +43,20 @@ impl Association {
         wrote
     }
 
+    /// True only when [`poll_packet`](Self::poll_packet) would write nothing: asked before a place is made for a
+    /// packet.
+    pub(crate) fn is_silent(&self) -> bool {
+        let is_empty = match (&self.state, self.peer) {
+            (State::Ended, _) | (State::Closed, None) => true,
+            (State::Established, Some(_)) => {
+                let is_due = self.heartbeat.is_due() || self.reset.is_due() || self.receiver.is_sack_due();
+                !is_due && self.sender.is_silent()
+            }
+            _ => false,
+        };
+        is_empty && self.control.is_empty()
+    }
+
     fn write_packet(&mut self, now: Instant, out: &mut BytesMut, start: usize) -> bool {
         let (end, checksum) = match (&self.state, self.peer) {
             (State::Ended, _) | (State::Closed, None) => return false,

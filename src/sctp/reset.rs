@@ -161,6 +161,11 @@ impl Reset {
         true
     }
 
+    /// Whether a request is to leave.
+    pub(super) fn is_due(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|request| request.is_due)
+    }
+
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.in_flight.as_ref().and_then(|r| r.timer.deadline())
     }

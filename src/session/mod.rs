@@ -30,7 +30,7 @@ use crate::types::setup::DtlsRole;
 use channels::Channels;
 use demux::Kind;
 use event::{CloseReason, ConnectionState, Event};
-use media::Media;
+use media::{Media, RunKind};
 use negotiate::{AgreedMedia, RemoteTransport};
 use tap::{Direction, Tap};
 use transport::{Outbound, PathInfo, Transport};
@@ -303,10 +303,13 @@ impl Session {
             return;
         }
         match kind {
+            // Reports go to and fro as long as a connection lives, idle or not.
             Kind::Rtcp => media.handle_rtcp(self.now, contents, &mut self.events),
-            _ => media.handle_rtp(self.now, contents, ecn, &mut self.events),
+            _ => {
+                media.handle_rtp(self.now, contents, ecn, &mut self.events);
+                self.on_traffic();
+            }
         }
-        self.on_traffic();
     }
 
     /// Audio and video, as an exchange of descriptions left them. `make` is asked for the machine of media when
@@ -435,6 +438,8 @@ impl Session {
     /// What comes this way is for this connection.
     fn note_path(&mut self, remote: SocketAddr, local: SocketAddr, protocol: Protocol) {
         if self.authenticated.len() < MAX_AUTHENTICATED {
+            // Nearly always one, and where nobody routes they stay.
+            self.authenticated.reserve_exact(1);
             self.authenticated.push((remote, local, protocol));
         }
     }
@@ -574,13 +579,19 @@ impl Session {
             return Some(outbound);
         }
         if let Some(media) = self.media.as_mut().filter(|media| media.has_output(now))
-            && let Some(outbound) = self.transport.poll_media(media, now, self.limits.max_segments)
+            && let Some((outbound, kind)) = self.transport.poll_media(media, now, self.limits.max_segments)
         {
-            self.on_traffic();
+            match kind {
+                RunKind::Rtp => self.on_traffic(),
+                // A report was given the room of a whole datagram.
+                RunKind::Rtcp if !self.busy.is_armed() => self.transport.pool.shrink(),
+                RunKind::Rtcp => {}
+            }
             return Some(outbound);
         }
         let Session { association, tap, .. } = self;
-        let outbound = self.transport.poll_application(self.limits.max_segments, |out| {
+        let is_silent = association.is_silent();
+        let outbound = self.transport.poll_application(is_silent, self.limits.max_segments, |out| {
             let start = out.len();
             let is_written = association.poll_packet(now, out);
             tap.record(now, Direction::Sent, out.get(start..).unwrap_or_default());
@@ -618,6 +629,10 @@ impl Session {
             if let Some(event) = self.events.pop_front() {
                 if let Some(media) = &mut self.media {
                     media.on_polled(&event);
+                }
+                if self.events.is_empty() && !self.busy.is_armed() {
+                    // The room of four events, for the next report that an idle peer sends.
+                    self.events = VecDeque::new();
                 }
                 return Some(event);
             }

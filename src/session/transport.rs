@@ -15,7 +15,7 @@ use crate::ice::{self, LastFlight, SourceState};
 use crate::packet::{Datagram, Ecn, Protocol, StreamOutput, Transmit};
 use crate::rng::Rng;
 use crate::session::gather::{Gatherer, Way as Route};
-use crate::session::media::Media;
+use crate::session::media::{Media, RunKind};
 use crate::time::earliest;
 use crate::turn;
 use crate::types::candidate::CandidateKind;
@@ -383,6 +383,10 @@ impl Transport {
     }
 
     fn poll_dtls(&mut self) -> Option<Transmit> {
+        let dtls = self.dtls.as_ref()?;
+        if !dtls.has_pending_datagram() && !self.ice.may_have_plain_flight() {
+            return None;
+        }
         let size = self.inner_size();
         let dtls = self.dtls.as_mut()?;
         let path = self.ice.handshake_path()?;
@@ -403,7 +407,7 @@ impl Transport {
         media: &mut Media,
         now: Instant,
         max_segments: usize,
-    ) -> Option<Outbound> {
+    ) -> Option<(Outbound, RunKind)> {
         let path = self.ice.send_path()?;
         let (local, remote, protocol) = (path.local, path.remote, path.protocol);
         // What cannot leave now is lost, and the next one's turn has come.
@@ -412,7 +416,7 @@ impl Transport {
             transmit.segment_size = run.segment_size;
             self.count_data(&transmit);
             if let Some(outbound) = self.carried(transmit) {
-                return Some(outbound);
+                return Some((outbound, run.kind));
             }
         }
         None
@@ -421,13 +425,18 @@ impl Transport {
     /// Seals what `write` appends, again and again until it appends nothing or `max_segments` are written: equal
     /// in size, but for a last one that may be shorter. Nothing is asked for while there is no path.
     ///
-    /// `write` returns whether it appended a packet. A packet longer than the ones before it ends the run and
+    /// `write` returns whether it appended a packet; when `is_silent`, it is known to append none, and no memory is
+    /// asked for. A packet longer than the ones before it ends the run and
     /// opens the next, which is handed back by the next call.
     pub(crate) fn poll_application(
         &mut self,
+        is_silent: bool,
         max_segments: usize,
         mut write: impl FnMut(&mut BytesMut) -> bool,
     ) -> Option<Outbound> {
+        if is_silent && self.held.is_none() {
+            return None;
+        }
         let dtls = self.dtls.as_mut().filter(|dtls| dtls.can_send())?;
         let path = *self.ice.send_path()?;
         let (way, room) = match &self.gather {

@@ -11,6 +11,9 @@ pub(super) const RTP_WORDS: usize = 16;
 /// A window of 128.
 pub(super) const RTCP_WORDS: usize = 2;
 
+/// So many streams have places of their own; beyond, places are made as a vector makes them.
+const FEW: usize = 8;
+
 /// State per SSRC, ordered, with a memory of the last one asked for.
 #[derive(Debug)]
 pub(super) struct Streams<T> {
@@ -84,7 +87,7 @@ impl<T: Default> Streams<T> {
         let at = match place {
             Place::Known(at) => at,
             Place::Free(at) => {
-                self.entries.insert(at, Entry { ssrc, signalled: false, state: T::default() });
+                self.insert(at, Entry { ssrc, signalled: false, state: T::default() });
                 self.unsignalled += 1;
                 self.last = at;
                 at
@@ -103,8 +106,16 @@ impl<T: Default> Streams<T> {
                     self.unsignalled -= 1;
                 }
             }
-            Err(at) => self.entries.insert(at, Entry { ssrc, signalled: true, state: T::default() }),
+            Err(at) => self.insert(at, Entry { ssrc, signalled: true, state: T::default() }),
         }
+    }
+
+    /// Few streams are the rule: their places are added one by one.
+    fn insert(&mut self, at: usize, entry: Entry<T>) {
+        if self.entries.len() < FEW {
+            self.entries.reserve_exact(1);
+        }
+        self.entries.insert(at, entry);
     }
 
     /// Forgets a stream with all that protects it from replays.

@@ -61,7 +61,9 @@ const MAX_RECEIVERS: usize = 8;
 /// Remembers receivers that told their time, so that they can be told how long ago that was (RFC 3611 §4.5).
 #[derive(Debug, Default)]
 pub struct ReceiverTimes {
-    heard: [Option<Heard>; MAX_RECEIVERS],
+    /// At most [`MAX_RECEIVERS`].
+    heard: Vec<Heard>,
+    /// Whose place the next one takes when there are so many.
     next: usize,
 }
 
@@ -82,18 +84,20 @@ impl ReceiverTimes {
     /// A receiver told its time.
     pub fn on_receiver_time(&mut self, now: Instant, ssrc: Ssrc, time: NtpTime) {
         let heard = Heard { ssrc, time: time.middle(), at: now };
-        let known = self.heard.iter_mut().find(|place| place.is_some_and(|heard| heard.ssrc == ssrc));
-        if let Some(place) = known {
-            *place = Some(heard);
+        if let Some(place) = self.heard.iter_mut().find(|heard| heard.ssrc == ssrc) {
+            *place = heard;
+        } else if self.heard.len() < MAX_RECEIVERS {
+            self.heard.push(heard);
         } else if let Some(place) = self.heard.get_mut(self.next) {
-            *place = Some(heard);
+            *place = heard;
             self.next = (self.next + 1) % MAX_RECEIVERS;
         }
     }
 
     /// The answers at `now`, each given once: a receiver is answered again when it tells its time again.
     pub fn take_delays(&mut self, now: Instant) -> impl Iterator<Item = Delay> + '_ {
-        self.heard.iter_mut().filter_map(Option::take).map(move |heard| Delay {
+        self.next = 0;
+        self.heard.drain(..).map(move |heard| Delay {
             ssrc: heard.ssrc,
             last_rr: heard.time,
             delay: to_short(now.saturating_duration_since(heard.at)),
@@ -102,7 +106,7 @@ impl ReceiverTimes {
 
     /// Whether somebody waits for an answer.
     pub fn is_empty(&self) -> bool {
-        self.heard.iter().all(Option::is_none)
+        self.heard.is_empty()
     }
 }
 

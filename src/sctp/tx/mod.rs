@@ -343,6 +343,11 @@ impl Sender {
         self.queues.is_empty() && self.outstanding.is_empty()
     }
 
+    /// True only when there is nothing to emit, and no timer that emitting would see to.
+    pub(super) fn is_silent(&self) -> bool {
+        self.agreed.is_none() || (self.is_drained() && !self.forward_due && !self.timers.pacing.is_armed())
+    }
+
     /// Takes no more messages on `stream`, because it will be reset. False when the stream is not in use.
     pub(super) fn hold_stream(&mut self, stream: StreamId) {
         if let Some(outbound) = self.queues.open(stream, self.max_streams) {

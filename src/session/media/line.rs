@@ -76,7 +76,7 @@ impl Line {
                 *place = payload;
             }
         };
-        for (at, format) in (0u8..=254).zip(&agreed.formats) {
+        for (at, format) in (0u8..=254).zip(agreed.formats.iter()) {
             set(format.receive, Payload::Media(at));
             if let Some((rtx, _)) = format.rtx {
                 set(rtx, Payload::Rtx(at));

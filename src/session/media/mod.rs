@@ -61,6 +61,7 @@ pub use frames::{FrameToSend, LostFrame, MediaFrame};
 pub use packet::{OutgoingPacket, PacketOrigin, ReceiverId, RtpPacket, SendMediaError};
 pub use pause::PAUSED_AFTER;
 pub use protection::MediaProtection;
+pub(crate) use send::RunKind;
 pub use stats::{InboundRtp, MediaStats, OutboundRtp};
 pub use transceiver::{ReceiverInfo, TransceiverConfig, TransceiverError, TransceiverInfo};
 
@@ -261,13 +262,15 @@ impl Media {
             events.push_back(Event::Transceiver(media.transceiver));
         }
         let mut ids = Ids::new();
-        for extension in &media.extensions {
+        for extension in media.extensions.iter() {
             if let Some(kind) = self.kind_of(&extension.uri) {
                 ids.insert(extension.id, kind);
             }
         }
         let mut line = Box::new(Line::new(media, ids));
         let mut old = before.map(|before| before.streams).unwrap_or_default();
+        // A vector that grows would make room for four at once.
+        line.streams.reserve_exact(line.agreed.sender.encodings.len());
         for encoding in &line.agreed.sender.encodings {
             let known = old.iter().position(|stream| stream.ssrc == encoding.ssrc);
             let is_known = known.map(|at| old.swap_remove(at));
@@ -308,7 +311,7 @@ impl Media {
             if let Some(mid) = media.mid {
                 self.router.add_mid(mid, at);
             }
-            for format in &media.formats {
+            for format in media.formats.iter() {
                 let pts = [Some(format.receive), format.rtx.map(|(receive, _)| receive)];
                 pts.into_iter().flatten().for_each(|pt| self.router.add_payload_type(pt, at));
             }
@@ -348,7 +351,7 @@ impl Media {
             let media = &line.agreed;
             uses.reduced_size &= media.rtcp_reduced_size;
             uses.video |= media.kind == crate::types::codec::MediaType::Video;
-            for format in &media.formats {
+            for format in media.formats.iter() {
                 uses.transport_cc |= format.feedback.transport_cc;
                 uses.ccfb |= format.feedback.ccfb;
                 uses.remb |= format.feedback.remb;
@@ -428,6 +431,7 @@ impl Media {
             line.streams.iter_mut().for_each(|stream| stream.history.slim(now));
         }
         self.control.sent.slim(now);
+        self.control.arrivals.slim(now);
         self.control.scratch = BytesMut::new();
         self.recovered.shrink();
         self.queue.slim();

@@ -24,6 +24,9 @@ use super::repair::Arrived;
 use super::router::{Marks, known_rid};
 use super::{MAX_EVENTS, MAX_RECEIVERS, MAX_WAITING, Media};
 
+/// So many streams have places of their own; beyond, places are made as a vector makes them.
+const FEW: usize = 8;
+
 impl Media {
     /// An RTP packet from an address that ICE knows.
     pub(crate) fn handle_rtp(
@@ -157,6 +160,10 @@ impl Media {
             Role::Repair { .. } => known_rid(marks.repaired_rid.or(marks.rid), &remote.rids),
         };
         let transceiver = line.agreed.transceiver;
+        // Few streams are the rule: their places are added one by one, since each takes more than half a kilobyte.
+        if self.receivers.len() == self.receivers.capacity() && self.receivers.len() < FEW {
+            self.receivers.reserve_exact(1);
+        }
         let entry = self.receivers.vacant_entry();
         let index = u32::try_from(entry.key()).ok()?;
         self.generation = self.generation.wrapping_add(1);

@@ -88,26 +88,19 @@ impl<'a> Marks<'a> {
 }
 
 /// The tables beside that of known streams; made anew by each exchange of descriptions.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Router {
     mids: Vec<(Mid, u16)>,
     /// Sources that were signalled, and the section of each.
     pub(super) signalled: Sources,
     /// The section that alone has a payload type.
-    payload_types: [Owner; 128],
+    payload_types: Vec<(Pt, Owner)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    Nobody,
     Line(u16),
     Several,
-}
-
-impl Default for Router {
-    fn default() -> Self {
-        Router { mids: Vec::new(), signalled: Sources::default(), payload_types: [Owner::Nobody; 128] }
-    }
 }
 
 /// Why a packet belongs to no section.
@@ -120,12 +113,10 @@ impl Router {
     }
 
     pub(super) fn add_payload_type(&mut self, pt: Pt, line: u16) {
-        if let Some(owner) = self.payload_types.get_mut(usize::from(pt.value())) {
-            *owner = match *owner {
-                Owner::Nobody => Owner::Line(line),
-                Owner::Line(held) if held == line => Owner::Line(line),
-                _ => Owner::Several,
-            };
+        match self.payload_types.iter_mut().find(|(held, _)| *held == pt) {
+            Some((_, owner)) if *owner != Owner::Line(line) => *owner = Owner::Several,
+            Some(_) => {}
+            None => self.payload_types.push((pt, Owner::Line(line))),
         }
     }
 
@@ -139,8 +130,8 @@ impl Router {
         if let Some(line) = self.signalled.find(ssrc).and_then(|line| u16::try_from(line).ok()) {
             return Ok(line);
         }
-        match self.payload_types.get(usize::from(pt.value())) {
-            Some(Owner::Line(line)) => Ok(*line),
+        match self.payload_types.iter().find(|(held, _)| *held == pt) {
+            Some((_, Owner::Line(line))) => Ok(*line),
             _ => Err(Nowhere),
         }
     }

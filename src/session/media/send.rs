@@ -32,8 +32,16 @@ const MAX_RUN: usize = 65_507;
 /// fit every path that IPv6 runs over with an MTU of 1,328 or more.
 const FORWARD_ALLOWANCE: usize = 80;
 
+/// What leaves: media, or what is said about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunKind {
+    Rtp,
+    Rtcp,
+}
+
 /// A run of sealed packets.
 pub(crate) struct Run {
+    pub(crate) kind: RunKind,
     pub(crate) contents: BytesMut,
     pub(crate) segment_size: Option<usize>,
 }
@@ -202,7 +210,7 @@ impl Media {
             && let Some(contents) = self.pop_resend(now, pool)
         {
             self.control.pacer.on_sent(now, contents.len());
-            return Some(Run { contents, segment_size: None });
+            return Some(Run { kind: RunKind::Rtp, contents, segment_size: None });
         }
         self.pop_run(now, Class::Video, max_segments)
     }
@@ -236,7 +244,7 @@ impl Media {
         }
         let contents = run?;
         let segment_size = (contents.len() > segment).then_some(segment);
-        Some(Run { contents, segment_size })
+        Some(Run { kind: RunKind::Rtp, contents, segment_size })
     }
 
     /// Whether the next packet lies right behind `run`, and is no longer than a segment of it.
@@ -295,7 +303,7 @@ impl Media {
         }
         let outbound = &mut self.keys.as_mut()?.outbound;
         outbound.protect_rtcp(out, 0).ok()?;
-        Some(Run { contents: out.split(), segment_size: None })
+        Some(Run { kind: RunKind::Rtcp, contents: out.split(), segment_size: None })
     }
 }
 

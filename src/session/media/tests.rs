@@ -42,14 +42,14 @@ fn pt(value: u8) -> Pt {
 
 fn agreed(id: TransceiverId, mid: &str) -> AgreedMedia {
     let vp8 = Capability::video(Codec::Vp8, "");
-    let uri = "urn:ietf:params:rtp-hdrext:sdes:mid".to_owned();
+    let uri = "urn:ietf:params:rtp-hdrext:sdes:mid".into();
     AgreedMedia {
         transceiver: id,
         section: 0,
         mid: Mid::new(mid),
         kind: MediaType::Video,
         direction: Direction::SendRecv,
-        formats: vec![Format {
+        formats: [Format {
             codec: Codec::Vp8,
             clock_rate: 90_000,
             channels: 1,
@@ -59,8 +59,9 @@ fn agreed(id: TransceiverId, mid: &str) -> AgreedMedia {
             local_parameters: String::new(),
             feedback: vp8.feedback,
             rtx: Some((pt(97), pt(97))),
-        }],
-        extensions: vec![AgreedExtension { id: 1, uri, direction: None }],
+        }]
+        .into(),
+        extensions: [AgreedExtension { id: 1, uri, direction: None }].into(),
         rtcp_reduced_size: true,
         mixed_extensions: true,
         cryptex: false,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::sdp::{
     Attribute, Extension, FormatParameters, MAX_RIDS, MediaSection, Msid, Parameters, RidDirection, RidLine,
@@ -242,9 +243,9 @@ pub struct AgreedMedia {
     /// What the local side may do.
     pub direction: Direction,
     /// The formats that both speak, in order of preference.
-    pub formats: Vec<Format>,
+    pub formats: Arc<[Format]>,
     /// The header extensions that both speak.
-    pub extensions: Vec<AgreedExtension>,
+    pub extensions: Arc<[AgreedExtension]>,
     /// Whether RTCP packets may be reduced in size (RFC 5506 §5).
     pub rtcp_reduced_size: bool,
     /// Whether one- and two-byte header extensions may be mixed (RFC 8285 §6).
@@ -267,7 +268,7 @@ pub struct AgreedExtension {
     /// Its id on the wire.
     pub id: u8,
     /// What it is.
-    pub uri: String,
+    pub uri: Cow<'static, str>,
     /// Which way it goes, when not that of the section; seen from here.
     pub direction: Option<Direction>,
 }
@@ -343,8 +344,9 @@ pub(super) struct LocalMedia {
     pub(super) direction: Direction,
     /// What the application wanted when this was said.
     pub(super) wanted: Direction,
-    pub(super) formats: Vec<Format>,
-    pub(super) extensions: Vec<AgreedExtension>,
+    /// Shared with what the session was told, as is the next.
+    pub(super) formats: Arc<[Format]>,
+    pub(super) extensions: Arc<[AgreedExtension]>,
     pub(super) sender: Sender,
     pub(super) send_rids: Vec<Rid>,
     pub(super) receive_rids: Vec<Rid>,
@@ -397,14 +399,14 @@ impl LocalMedia {
         ids: &mut ExtensionIds,
     ) -> Self {
         let extensions = config.extensions(transceiver.kind).iter().filter_map(|uri| {
-            Some(AgreedExtension { id: ids.give(uri)?, uri: uri.clone().into_owned(), direction: None })
+            Some(AgreedExtension { id: ids.give(uri)?, uri: uri.clone(), direction: None })
         });
         LocalMedia {
             transceiver: id,
             kind: transceiver.kind,
             direction: transceiver.direction,
             wanted: transceiver.direction,
-            formats: numbers.offer(config.capabilities(transceiver.kind)),
+            formats: numbers.offer(config.capabilities(transceiver.kind)).into(),
             extensions: extensions.collect(),
             sender: transceiver.sender.clone(),
             send_rids: layers(&transceiver.sender),
@@ -450,8 +452,8 @@ impl LocalMedia {
             // RFC 3264 §6.1: what the offer allows, and what is wanted here.
             direction: transceiver.direction.and(section.direction.unwrap_or_default().reversed()),
             wanted: transceiver.direction,
-            formats,
-            extensions: common_extensions(section, config.extensions(transceiver.kind), ids),
+            formats: formats.into(),
+            extensions: common_extensions(section, config.extensions(transceiver.kind), ids).into(),
             sender: transceiver.sender.clone(),
             send_rids: layers(&transceiver.sender).into_iter().filter(|rid| wanted.contains(rid)).collect(),
             receive_rids: rids(section, RidDirection::Send),
@@ -469,13 +471,12 @@ impl LocalMedia {
         let formats = codecs::accept(section, &self.formats);
         let theirs: BTreeMap<&str, &Extension<'_>> =
             section.rtp.extensions.iter().map(|extension| (extension.uri, extension)).collect();
-        let extensions =
-            self.extensions.iter().filter(|extension| theirs.contains_key(extension.uri.as_str()));
+        let extensions = self.extensions.iter().filter(|extension| theirs.contains_key(&*extension.uri));
         let wanted = rids(section, RidDirection::Recv);
         let given = rids(section, RidDirection::Send);
         let answered = LocalMedia {
             direction: self.direction.and(section.direction.unwrap_or_default().reversed()),
-            formats,
+            formats: formats.into(),
             extensions: extensions.cloned().collect(),
             send_rids: self.send_rids.iter().copied().filter(|rid| wanted.contains(rid)).collect(),
             receive_rids: self.receive_rids.iter().copied().filter(|rid| given.contains(rid)).collect(),
@@ -484,7 +485,7 @@ impl LocalMedia {
             cryptex: self.cryptex && section.rtp.cryptex,
             ..self.clone()
         };
-        (!answered.formats.is_empty()).then(|| answered.rendered())
+        (!answered.formats.is_empty()).then_some(answered)
     }
 
     /// What the session is told.
@@ -513,10 +514,16 @@ impl LocalMedia {
         }
     }
 
+    /// The exchange is complete: no description is written from this before it is offered again, with its words put
+    /// together anew.
+    pub(super) fn settle(&mut self) {
+        self.text = Text::default();
+    }
+
     fn rendered(mut self) -> Self {
         let mut pts = Vec::new();
         let mut parameters = Vec::new();
-        for format in &self.formats {
+        for format in self.formats.iter() {
             pts.push(format.receive.value().to_string());
             if !format.local_parameters.is_empty() {
                 parameters.push((format.receive, format.local_parameters.clone()));
@@ -548,7 +555,7 @@ impl LocalMedia {
         section.formats = &self.text.formats;
         section.direction = Some(self.direction);
         let (mut maps, mut feedback) = (Vec::new(), Vec::new());
-        for format in &self.formats {
+        for format in self.formats.iter() {
             let Format { codec, clock_rate, channels, receive: pt, .. } = *format;
             let channels = (channels > 1).then_some(channels);
             maps.push(RtpMap { pt, encoding: codec.name(), clock_rate, channels });
@@ -644,9 +651,10 @@ fn common_extensions(
         // RFC 8285 §5: ids from 4096 on are for the answerer to map, which nobody asks for.
         let Ok(id) = u8::try_from(offered.id) else { continue };
         let is_new = extensions.iter().all(|held| held.id != id && held.uri != offered.uri);
-        if is_new && ours.iter().any(|uri| uri == offered.uri) && ids.hold(id, offered.uri) {
+        let known = ours.iter().find(|uri| *uri == offered.uri).filter(|_| is_new);
+        if let Some(uri) = known.filter(|_| ids.hold(id, offered.uri)) {
             let direction = offered.direction.map(Direction::reversed);
-            extensions.push(AgreedExtension { id, uri: offered.uri.to_owned(), direction });
+            extensions.push(AgreedExtension { id, uri: uri.clone(), direction });
         }
     }
     extensions

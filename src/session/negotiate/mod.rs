@@ -36,6 +36,8 @@ pub use media::{
 pub use transport::{Applied, RemoteData, RemoteTransport, SCTP_PORT, TransportFacts};
 pub use trickle::{Ignored, RemoteCandidate, Trickled};
 
+use std::sync::Arc;
+
 use crate::rng::Rng;
 use crate::sdp::{
     Answer, Description, Group, MAX_SECTIONS, MediaKind, MediaSection, Offer, Origin, Sctp, Transport,
@@ -95,7 +97,8 @@ pub struct Negotiator {
     /// Grows with every description written, as RFC 8829 §5.2.2 has it.
     version: u64,
     sources: Sources,
-    media: MediaConfig,
+    /// Shared by the copies that steps are tried on.
+    media: Arc<MediaConfig>,
     transceivers: Vec<Transceiver>,
     agreed: Agreement,
     pending: Option<Pending>,
@@ -162,7 +165,7 @@ impl Negotiator {
             session_id: rng.u64() >> 1,
             version: 0,
             sources: Sources::new(rng.u64()),
-            media: MediaConfig::default(),
+            media: Arc::default(),
             transceivers: Vec::new(),
             agreed: Agreement::default(),
             pending: None,
@@ -173,7 +176,12 @@ impl Negotiator {
     /// extensions whose text could not stand in a description are left out.
     #[must_use]
     pub fn with_media(self, media: MediaConfig) -> Self {
-        Negotiator { media: media.printable(), ..self }
+        Negotiator { media: Arc::new(media.printable()), ..self }
+    }
+
+    /// The media that the local side speaks.
+    pub fn media_config(&self) -> &MediaConfig {
+        &self.media
     }
 
     /// Adds a way for media, to be offered next, or matched with the next section of this kind that the peer
@@ -617,6 +625,8 @@ impl Negotiator {
             transceiver.is_stopped |= transceiver.section.is_some_and(|at| !has_section(at));
         }
         self.agreed.sections = sections;
+        let said = self.agreed.sections.iter_mut().filter_map(|section| section.media.as_mut());
+        said.for_each(LocalMedia::settle);
         match transport {
             Some((agreed, transport, ice_restart)) => {
                 self.agreed.transport = Some(agreed);

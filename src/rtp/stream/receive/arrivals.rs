@@ -117,6 +117,14 @@ impl Arrivals {
         self.arrivals.drain(..old);
     }
 
+    /// Gives back memory that only busy times need.
+    pub fn slim(&mut self, now: Instant) {
+        if self.untold.is_none() {
+            self.forget_old(now);
+        }
+        self.arrivals.shrink_to_fit();
+    }
+
     /// Arrivals held.
     pub fn len(&self) -> usize {
         self.arrivals.len()

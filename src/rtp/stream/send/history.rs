@@ -133,7 +133,7 @@ impl History {
         let at = u32::try_from(self.head).unwrap_or(u32::MAX);
         let len = u32::try_from(bytes.len()).unwrap_or(0);
         self.head = end;
-        self.widen(now, sequence);
+        self.widen(sent, sequence);
         let index = self.index(sequence);
         if let Some(slot) = self.slots.get_mut(index) {
             *slot = Slot { sequence, lap: self.lap, at, len, sent, resent: None };
@@ -166,13 +166,13 @@ impl History {
     }
 
     /// Doubles the slots when a packet that is still of use would lose its own.
-    fn widen(&mut self, now: Instant, sequence: u64) {
+    fn widen(&mut self, millis: u32, sequence: u64) {
         if self.slots.is_empty() {
             self.slots.resize(MIN_SLOTS, Slot::default());
         }
         while self.slots.len() < MAX_SLOTS {
             let held = self.slots.get(self.index(sequence)).copied().unwrap_or_default();
-            if held.sequence == sequence || !self.is_good(now, &held) {
+            if held.sequence == sequence || !self.is_good(millis, &held) {
                 return;
             }
             let old = std::mem::take(&mut self.slots);
@@ -193,10 +193,10 @@ impl History {
         let sequence = self.highest.estimate(short);
         let index = self.index(sequence);
         let Some(slot) = self.slots.get(index).copied() else { return Answer::Unknown };
-        if slot.sequence != sequence || !self.is_good(now, &slot) {
+        let millis = self.millis(now);
+        if slot.sequence != sequence || !self.is_good(millis, &slot) {
             return Answer::Unknown;
         }
-        let millis = self.millis(now);
         let interval = rtt.unwrap_or(UNKNOWN_RTT).clamp(MIN_INTERVAL, MAX_INTERVAL).as_millis();
         if slot.resent.is_some_and(|resent| u128::from(millis.wrapping_sub(resent)) < interval) {
             return Answer::TooSoon;
@@ -216,7 +216,8 @@ impl History {
 
     /// Gives all memory back when no packet is young enough to be of use.
     pub fn slim(&mut self, now: Instant) {
-        if !self.slots.iter().any(|slot| self.is_good(now, slot)) {
+        let millis = self.millis(now);
+        if !self.slots.iter().any(|slot| self.is_good(millis, slot)) {
             self.clear();
         }
     }
@@ -226,12 +227,12 @@ impl History {
         self.buffer.capacity() + self.slots.capacity() * size_of::<Slot>()
     }
 
-    /// Whether the slot's bytes are still there and of use.
-    fn is_good(&self, now: Instant, slot: &Slot) -> bool {
+    /// Whether the slot's bytes are still there and of use, `millis` after the first packet.
+    fn is_good(&self, millis: u32, slot: &Slot) -> bool {
         let at = usize::try_from(slot.at).unwrap_or(usize::MAX);
         let is_there = slot.lap > 0
             && (slot.lap == self.lap || (slot.lap.wrapping_add(1) == self.lap && at >= self.head));
-        let age = u128::from(self.millis(now).wrapping_sub(slot.sent));
+        let age = u128::from(millis.wrapping_sub(slot.sent));
         is_there && age <= self.config.max_age.as_millis()
     }
 
