@@ -4,7 +4,7 @@
 //! Figures are per outgoing packet: the time that criterion prints, divided by the number of viewers.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -124,7 +124,7 @@ fn pairs(c: &mut Criterion<CpuTime>) {
                     agent.add_local_candidate(now, local).unwrap();
                 }
                 let credentials =
-                    IceCredentials { ufrag: "ufrag".into(), pwd: "password-of-22-letters".into() };
+                    IceCredentials { ufrag: "ufrag".into(), pwd: "passwordOf22Letters000".into() };
                 agent.set_remote_credentials(now, credentials).unwrap();
                 for number in 0..remotes {
                     let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
