@@ -156,6 +156,22 @@ impl Association {
         }
     }
 
+    /// ICE has measured its path only now: a DTLS handshake that connectivity checks carry may be over before. Once
+    /// there is a measurement, this one or one of SCTP itself, it is of no use.
+    pub fn on_path_rtt(&mut self, rtt: Duration) {
+        if self.sender.smoothed_rtt().is_some() {
+            return;
+        }
+        self.sender.seed_rtt(rtt);
+        let retry = self.handshake_retry();
+        if let State::CookieWait { t1_init } = &mut self.state
+            && t1_init.next_timeout().is_none()
+        {
+            // INIT has not left yet, since there was no path for it.
+            *t1_init = retry;
+        }
+    }
+
     pub(super) fn handshake_retry(&self) -> Retry {
         let longest = HANDSHAKE_PAUSE.min(self.config.rto_max);
         Retry::new(self.sender.rto(), longest, self.config.max_init_retransmits)

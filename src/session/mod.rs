@@ -408,9 +408,9 @@ impl Session {
     fn on_ice(&mut self, fact: ice::Fact) {
         match fact {
             // DTLS does not wait for nomination.
-            ice::Fact::PairValid(_) => self.transport.on_path(self.now),
+            ice::Fact::PairValid(_) => self.on_path(),
             ice::Fact::PathChanged(Some(path)) => {
-                self.transport.on_path(self.now);
+                self.on_path();
                 if let Some(gather) = &mut self.transport.gather {
                     gather.on_path(self.now, Some(&path));
                 }
@@ -469,6 +469,14 @@ impl Session {
             _ if self.state == ConnectionState::Connected && self.transport.ice.send_path().is_some() => {}
             _ if self.state == ConnectionState::New => {}
             _ => self.set_state(ConnectionState::Connecting),
+        }
+    }
+
+    /// There is a path, and its round-trip time is known.
+    fn on_path(&mut self) {
+        self.transport.on_path(self.now);
+        if let Some(rtt) = self.transport.ice.send_path().and_then(|path| path.rtt) {
+            self.association.on_path_rtt(rtt);
         }
     }
 
