@@ -79,6 +79,11 @@ impl Acks {
         *self = Acks::default();
     }
 
+    /// Gives back memory that is not in use.
+    pub(crate) fn slim(&mut self) {
+        self.numbers.shrink_to_fit();
+    }
+
     /// To be told with the next datagram.
     pub(crate) fn demand(&mut self) {
         self.is_due = true;

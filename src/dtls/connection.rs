@@ -375,6 +375,12 @@ impl Connection {
         self.received.shrink_to_fit();
         self.facts.shrink_to_fit();
         self.key_log.shrink_to_fit();
+        if let Phase::Connected(established) = &mut self.phase
+            && let Some((live, scope)) = established.live(&mut self.records)
+        {
+            live.slim(scope);
+        }
+        self.records.slim();
     }
 
     /// What was dropped so far.
@@ -417,7 +423,11 @@ impl Connection {
     /// The hot path. RFC 6347 §4.1.2.7, RFC 9147 §4.5.2: what does not open is dropped, and so is all that came in the
     /// clear, alerts and hellos included: anyone could have written it.
     fn handle_live_record(&mut self, now: Instant, header: &RecordHeader, mut record: BytesMut) {
-        match self.open(header, &mut record) {
+        let mut opened = self.open(header, &mut record);
+        if opened.is_none() && self.wake(header) {
+            opened = self.open(header, &mut record);
+        }
+        match opened {
             None => count(&mut self.stats.unexpected),
             Some(Ok((content_type, number))) => match content_type {
                 ContentType::APPLICATION_DATA if number.epoch != v13::HANDSHAKE => self.on_data(record),
@@ -435,6 +445,14 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// There are keys for this record after all.
+    fn wake(&mut self, header: &RecordHeader) -> bool {
+        let (RecordHeader::Unified(header), Phase::Connected(established)) = (header, &mut self.phase) else {
+            return false;
+        };
+        established.live(&mut self.records).is_some_and(|(live, scope)| live.wake(header, scope))
     }
 
     /// A protected record while the handshake runs. Data waits for its end, all else for keys.

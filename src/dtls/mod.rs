@@ -13,7 +13,7 @@
 //! | `flight` | messages to datagrams, retransmission | 6347 §4.2.4, 9147 §7.2 |
 //! | `ack` | which records have arrived | 9147 §7 |
 //! | `transcript` | what Finished and CertificateVerify cover | 6347 §4.2.6, 8446 §4.4.1 |
-//! | `handshaking` | the driver: messages into steps, steps into flights | |
+//! | `handshaking` | the driver: messages into steps, steps into flights, and what it doubts | |
 //! | `opening` | the client's hello and the choice of the version | 8446 §4.1, §4.2.1 |
 //! | `v12/` | the states of 1.2 and its key schedule | 5246, 7627, 8422 |
 //! | `v13/` | the states of 1.3, its key schedule, key updates | 8446, 9147 |
@@ -30,7 +30,7 @@
 //!   ask, and allows not to where ICE has proven the address), and sends no data before the client is known.
 //! * Records of 1.3 always have a length and 16 bits of their number; the shorter forms are read.
 //! * A server of 1.3 prefers a group that it has a share of over one that costs a round trip.
-//! * What fails in the clear is not believed at once, since anyone can forge it: see `handshaking`.
+//! * What fails in the clear is not believed at once, since anyone can forge it: see `handshaking/doubt`.
 
 mod ack;
 pub mod alert;

@@ -39,6 +39,22 @@ impl Records {
         self.sealers.drain(..old);
     }
 
+    /// Takes the keys of the handshake, made anew, which are older than all others.
+    pub(crate) fn install_former_opener(&mut self, opener: Opener) {
+        self.openers.insert(0, opener);
+    }
+
+    /// Nothing older than `epoch` is read any more.
+    pub(crate) fn retire_openers(&mut self, epoch: Epoch) {
+        self.openers.retain(|opener| opener.epoch() >= epoch);
+    }
+
+    /// Gives back memory that is not in use.
+    pub(crate) fn slim(&mut self) {
+        self.sealers.shrink_to_fit();
+        self.openers.shrink_to_fit();
+    }
+
     /// Back to records in the clear, whose numbers go on.
     pub(crate) fn forget_keys(&mut self) {
         self.sealers.clear();

@@ -54,8 +54,9 @@ pub(super) fn identity(backend: &dyn Backend, kind: Kind) -> Arc<Identity> {
     Arc::new(Identity::from_pem(backend, certificate, key).expect("a certificate made by openssl"))
 }
 
+/// Of 1.2, unless the test says otherwise.
 pub(super) fn config(backend: &'static dyn Backend, kind: Kind) -> Config {
-    Config::new(backend, identity(backend, kind))
+    Config::new(backend, identity(backend, kind)).only(Version::Dtls12)
 }
 
 impl Config {

@@ -285,6 +285,27 @@ fn a_lost_ack_is_sent_again_when_the_client_repeats_its_flight() {
 }
 
 #[test]
+fn a_server_that_gave_memory_back_still_acknowledges_a_late_flight() {
+    let mut pair = Pair::plain_13().started();
+    until_connected(&mut pair, SERVER);
+    pair.drain();
+    pair.on_the_way.clear();
+    for end in &mut pair.ends {
+        end.connection.slim();
+    }
+    // A forged record of that epoch wakes the keys, and no more.
+    let mut forged = pair.ends[CLIENT].sent.last().expect("its last flight").clone();
+    *forged.last_mut().expect("a record") ^= 1;
+    pair.deliver(SERVER, &forged);
+    assert!(pair.ends[SERVER].connection.stats().unauthentic > 0);
+    pair.ends[SERVER].connection.slim();
+    pair.run(Duration::from_secs(5));
+    assert_eq!(pair.ends.each_ref().map(|end| end.sent.len()), [4, 4]);
+    assert!(pair.ends[CLIENT].connection.next_timeout().is_none());
+    exchange(&mut pair);
+}
+
+#[test]
 fn a_client_whose_last_flight_never_arrives_gives_up() {
     // R26.
     let mut pair = Pair::plain_13().started();

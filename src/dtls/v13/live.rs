@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use super::{HANDSHAKE, Secrets};
+use super::{APPLICATION, HANDSHAKE, Secrets};
 use crate::crypto::Backend;
 use crate::dtls::ack::{self, Acks};
 use crate::dtls::error::{CloseReason, HandshakeError};
@@ -18,7 +18,7 @@ use crate::dtls::handshake::{HandshakeType, written};
 use crate::dtls::handshaking::{Drop, fragments};
 use crate::dtls::protection::{Opener, Sealer};
 use crate::dtls::reassembly::{Inserted, Reassembly, Whole};
-use crate::dtls::record::{Epoch, RecordNumber};
+use crate::dtls::record::{Epoch, RecordNumber, UnifiedHeader};
 use crate::dtls::records::Records;
 use crate::time::{Timer, earliest};
 use crate::types::setup::DtlsRole;
@@ -269,6 +269,10 @@ impl Live {
         flight.clear();
         retransmission.cancel();
         patience.cancel();
+        if self.own == Own::Finished {
+            // The server's flight will not come again.
+            scope.records.retire_openers(APPLICATION);
+        }
         if let Own::KeyUpdate { .. } = self.own {
             let epoch = scope.records.write_epoch() + 1;
             let next = scope.secrets.write.next().map_err(HandshakeError::from)?;
@@ -282,6 +286,29 @@ impl Live {
             self.begin_update(KeyUpdate::NotRequested, scope.records);
         }
         Ok(())
+    }
+
+    /// Gives back memory that is not in use. RFC 9147 §5.8.1 wants a client's last flight acknowledged again for four
+    /// minutes, and its keys with it: their secret is enough for that.
+    pub(crate) fn slim(&mut self, scope: Scope<'_>) {
+        if scope.secrets.former.is_some() {
+            scope.records.retire_openers(APPLICATION);
+        }
+        self.parts.acks.slim();
+    }
+
+    /// Makes the keys for this record anew, if it may belong to a client's last flight and they were given back.
+    pub(crate) fn wake(&mut self, header: &UnifiedHeader, scope: Scope<'_>) -> bool {
+        // A second key update drops them.
+        let is_former =
+            Epoch::from(header.epoch_bits) == HANDSHAKE && scope.records.read_epoch() <= APPLICATION + 1;
+        let former = scope.secrets.former.as_ref().filter(|_| is_former);
+        let Some(Ok(protection)) = former.map(|former| former.protection(self.parts.backend, HANDSHAKE))
+        else {
+            return false;
+        };
+        scope.records.install_former_opener(Opener::new(protection));
+        true
     }
 
     /// Does what is due; the reason when the connection ends.

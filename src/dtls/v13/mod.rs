@@ -107,6 +107,9 @@ pub(crate) struct Secrets {
     pub(crate) write: keys::Traffic,
     /// Protects what the peer sends.
     pub(crate) read: keys::Traffic,
+    /// At a server, what protected the client's last flight: it may come again for as long as nobody can tell that the
+    /// client has the ACK.
+    pub(crate) former: Option<keys::Traffic>,
 }
 
 /// Derives the keys of the handshake, from the hash up to the ServerHello, and begins to use them.
@@ -158,11 +161,11 @@ fn conclude(
     };
     let protection = write.protection(context.config.backend, APPLICATION);
     context.records.install_sealer(Sealer::new(protection.map_err(|_| HandshakeError::Internal)?));
-    Ok(Box::new(Secrets { exporter, write, read }))
+    Ok(Box::new(Secrets { exporter, write, read, former: None }))
 }
 
 /// What a CertificateVerify signs (RFC 8446 §4.4.3).
-fn signed_content(signer: DtlsRole, transcript: &Digest) -> Vec<u8> {
+pub(crate) fn signed_content(signer: DtlsRole, transcript: &Digest) -> Vec<u8> {
     let name: &[u8] = match signer {
         DtlsRole::Client => b"TLS 1.3, client CertificateVerify",
         DtlsRole::Server => b"TLS 1.3, server CertificateVerify",

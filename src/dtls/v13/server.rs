@@ -209,7 +209,7 @@ impl State {
                 State::WaitFinished(finishing, peer)
             }
             (State::WaitFinished(finishing, peer), Body::Finished(verify_data)) => {
-                let Finishing { parameters, client, secrets } = *finishing;
+                let Finishing { parameters, client, mut secrets } = *finishing;
                 let expected =
                     client.verify_data(&context.transcript.running_hash()).map_err(HandshakeError::from)?;
                 if !constant_time_eq(&expected, verify_data) {
@@ -217,6 +217,7 @@ impl State {
                 }
                 // The own flight has arrived.
                 context.clear_flight();
+                secrets.former = Some(client);
                 let details = parameters.details(peer);
                 return Ok(Progress::Complete(Session {
                     role: DtlsRole::Server,
