@@ -5,6 +5,7 @@ mod hostile;
 mod impostor;
 mod impostor13;
 mod loss;
+mod recorded;
 mod v13;
 
 use std::collections::BTreeMap;

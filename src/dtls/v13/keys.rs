@@ -92,6 +92,12 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
+    /// From a key log.
+    #[cfg(test)]
+    pub(crate) fn from_secret(suite: CipherSuite, secret: &[u8]) -> Self {
+        Traffic { suite, prefix: DTLS13, secret: Secret::new(secret) }
+    }
+
     fn expand(&self, label: &str, out: &mut [u8]) -> Result<(), TooLong> {
         hkdf_expand_label(self.suite.hash(), self.secret.as_bytes(), self.prefix, label, &[], out)
     }
@@ -137,6 +143,12 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
+    /// From a key log.
+    #[cfg(test)]
+    pub(crate) fn from_secret(suite: CipherSuite, secret: &[u8]) -> Self {
+        Exporter { hash: suite.hash(), prefix: DTLS13, secret: Secret::new(secret) }
+    }
+
     /// Fills `out`. No context is the same as an empty one.
     pub(crate) fn export(&self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), TooLong> {
         let Exporter { hash, prefix, .. } = *self;
