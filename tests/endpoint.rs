@@ -19,9 +19,19 @@ use sansrtc::{
 const SERVER: &str = "192.0.2.100:5000";
 
 fn rtc(identity: &Arc<Identity>, seed: u16, address: SocketAddr, now: Instant) -> Rtc {
+    rtc_with(RtcConfig::default(), identity, seed, address, now)
+}
+
+fn rtc_with(
+    config: RtcConfig,
+    identity: &Arc<Identity>,
+    seed: u16,
+    address: SocketAddr,
+    now: Instant,
+) -> Rtc {
     let mut bytes = [0; 32];
     bytes[..2].copy_from_slice(&seed.to_be_bytes());
-    let config = RtcConfig { identity: Some(identity.clone()), ..RtcConfig::default() };
+    let config = RtcConfig { identity: Some(identity.clone()), ..config };
     let clock = Clock { instant: now, unix: Duration::from_secs(1_700_000_000) };
     let mut rtc = Rtc::new(config, bytes, clock).unwrap();
     rtc.add_local_candidate(Candidate::host(address).unwrap()).unwrap();
@@ -57,8 +67,13 @@ impl World {
     }
 
     fn connect(&mut self, n: u16) -> (Key, SocketAddr) {
+        self.connect_with(RtcConfig::default(), n)
+    }
+
+    /// The client is made with `config`.
+    fn connect_with(&mut self, config: RtcConfig, n: u16) -> (Key, SocketAddr) {
         let address = SocketAddr::from(([192, 0, 2, (n % 90) as u8], 1000 + n));
-        let mut client = rtc(&self.identity, 2 * n, address, self.now);
+        let mut client = rtc_with(config, &self.identity, 2 * n, address, self.now);
         let mut server = rtc(&self.identity, 2 * n + 1, SERVER.parse().unwrap(), self.now);
         client.open_channel(ChannelConfig::labelled(format!("{n}"))).unwrap();
         let offer = client.create_offer().unwrap();
@@ -143,6 +158,18 @@ fn each_of_many_connections_gets_its_own_datagrams() {
             world.heard.iter().filter(|(k, _)| k == key).map(|(_, text)| text.clone()).collect();
         assert_eq!(heard, [n.to_string().into_bytes()]);
     }
+}
+
+#[test]
+fn a_lite_peer_that_never_checks_is_found_by_its_answers() {
+    let mut world = World::new();
+    let mut config = RtcConfig::default();
+    config.ice.lite = true;
+    // A lite peer is not asked to carry DTLS in checks: its records come as datagrams of their own.
+    config.sped = false;
+    let (key, _) = world.connect_with(config, 7);
+    world.run("an echo", |world| world.echoes == 1);
+    assert_eq!(world.heard, [(key, b"7".to_vec())]);
 }
 
 #[test]

@@ -408,7 +408,11 @@ impl Session {
     fn on_ice(&mut self, fact: ice::Fact) {
         match fact {
             // DTLS does not wait for nomination.
-            ice::Fact::PairValid(_) => self.on_path(),
+            ice::Fact::PairValid(path) => {
+                // Who answered a check may send from there. A lite peer never checks by itself.
+                self.note_path(path.remote, path.local, path.protocol);
+                self.on_path();
+            }
             ice::Fact::PathChanged(Some(path)) => {
                 self.on_path();
                 if let Some(gather) = &mut self.transport.gather {
