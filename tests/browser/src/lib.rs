@@ -33,6 +33,12 @@ impl Process {
     /// Starts `command` and waits for the line of its output in which `pick` finds something.
     fn start<T>(command: &mut Command, pick: impl Fn(&str) -> Option<T>) -> (Self, T) {
         let name = command.get_program().to_string_lossy().into_owned();
+        Self::attempt(command, pick).unwrap_or_else(|| panic!("{name} ended before it was ready"))
+    }
+
+    /// The same; `None` when the process ends before.
+    fn attempt<T>(command: &mut Command, pick: impl Fn(&str) -> Option<T>) -> Option<(Self, T)> {
+        let name = command.get_program().to_string_lossy().into_owned();
         // A group of its own, so that its children can be ended with it.
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn();
         let mut child = Process(child.unwrap_or_else(|error| panic!("cannot start {name}: {error}")));
@@ -40,15 +46,16 @@ impl Process {
         let mut line = String::new();
         let found = loop {
             line.clear();
-            let length = lines.read_line(&mut line).expect("its output is text");
-            assert_ne!(length, 0, "{name} ended before it was ready");
+            if lines.read_line(&mut line).expect("its output is text") == 0 {
+                return None;
+            }
             if let Some(found) = pick(line.trim()) {
                 break found;
             }
         };
         // Somebody has to read on, or the process blocks when the pipe is full.
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
-        (child, found)
+        Some((child, found))
     }
 }
 
@@ -81,38 +88,40 @@ impl Server {
 
     /// Starts the TURN example on loopback, which relays to any address; its `url` is its address.
     pub fn turn(arguments: &[&str]) -> Self {
-        let mut command = Command::new(binary("turn"));
-        command.args(["--bind", "127.0.0.1", "--allow-peer", "0.0.0.0/0"]).args(arguments);
-        // One port for UDP and TCP: what is free for one is free for the other, most likely.
-        let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let port = port.expect("there are ports").port();
-        command.args(["--port", &port.to_string()]);
-        let (process, url) =
-            Process::start(&mut command, |line| (line == "ready").then(|| format!("127.0.0.1:{port}")));
+        let (process, url) = Self::on_free_port(|port| {
+            let mut command = Command::new(binary("turn"));
+            command.args(["--bind", "127.0.0.1", "--allow-peer", "0.0.0.0/0"]).args(arguments);
+            command.args(["--port", &port.to_string()]);
+            Process::attempt(&mut command, |line| (line == "ready").then_some(()))
+        });
         Server { process, url }
+    }
+
+    /// Starts what listens for UDP and TCP on one port of loopback. A port that is free for one may be taken for the
+    /// other, or be taken meanwhile: then another one is tried.
+    fn on_free_port(start: impl Fn(u16) -> Option<(Process, ())>) -> (Process, String) {
+        for _ in 0..10 {
+            let address = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+            let address = address.expect("there are ports");
+            let is_free = std::net::TcpListener::bind(address).is_ok();
+            if let Some((process, ())) = is_free.then(|| start(address.port())).flatten() {
+                return (process, address.to_string());
+            }
+        }
+        panic!("there is no port for a TURN server");
     }
 
     /// Starts Debian's coturn on loopback, for `alice` with the password `secret`; its `url` is its address.
     pub fn coturn() -> Self {
-        let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let port = port.expect("there are ports").port();
-        let mut command = Command::new("turnserver");
-        command.args([
-            "-n",
-            "--no-cli",
-            "--log-file",
-            "stdout",
-            "--simple-log",
-            "--realm",
-            "test",
-            "--no-tls",
-        ]);
-        command.args(["--no-dtls", "--allow-loopback-peers", "--fingerprint", "--lt-cred-mech"]);
-        command.args(["--user", "alice:secret", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1"]);
-        command.args(["--pidfile", "/dev/null", "--listening-port", &port.to_string()]);
-        // It says little of being ready: its last words are of the database.
-        let (process, url) = Process::start(&mut command, |line| {
-            line.contains("SQLite DB connection").then(|| format!("127.0.0.1:{port}"))
+        let (process, url) = Self::on_free_port(|port| {
+            let mut command = Command::new("turnserver");
+            command.args(["-n", "--no-cli", "--log-file", "stdout", "--simple-log", "--realm", "test"]);
+            command.args(["--no-tls", "--no-dtls", "--allow-loopback-peers", "--fingerprint"]);
+            command.args(["--lt-cred-mech", "--user", "alice:secret"]);
+            command.args(["--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1"]);
+            command.args(["--pidfile", "/dev/null", "--listening-port", &port.to_string()]);
+            // It says little of being ready: its last words are of the database.
+            Process::attempt(&mut command, |line| line.contains("SQLite DB connection").then_some(()))
         });
         Server { process, url }
     }
@@ -316,9 +325,13 @@ impl Browser {
 
     /// `host`: where the driver is reached.
     async fn driven(driver: &mut Command, host: Ipv4Addr, url: &str, flags: &[&str]) -> Self {
-        let (driver, port) = Process::start(driver.arg("--port=0"), |line| {
+        // It takes a port that is free for IPv4, and ends when that is not so for IPv6: another one is tried then.
+        driver.arg("--port=0");
+        let ready = |line: &str| {
             line.strip_suffix('.')?.split_once("started successfully on port ")?.1.parse::<u16>().ok()
-        });
+        };
+        let (driver, port) =
+            (0..10).find_map(|_| Process::attempt(driver, ready)).expect("there is a port for chromedriver");
         let profile = tempfile::tempdir().expect("there is room for a profile");
         let mut arguments: Vec<String> = [
             "--headless",

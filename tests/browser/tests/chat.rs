@@ -226,22 +226,20 @@ async fn a_screen_comes_and_goes() {
     bob.close().await;
 }
 
-#[tokio::test]
-async fn the_layer_follows_the_size_of_the_picture() {
+/// A picture that is sent with so many lines is watched in windows of two sizes: within which lines it comes then.
+async fn layers(height: u32, large: (u32, u32), small: (u32, u32)) {
     let server = Server::example("chat", &[]);
-    // Layers of 90, 180 and 360 lines; the last one may be too much for a busy machine.
-    let ada = join(&server, "layers", "Ada").await;
-    let bob = join(&server, "layers", "Bob").await;
+    let ada = join_with(&server, &format!("?height={height}"), "layers", "Ada").await;
+    // Who watches has a small picture: the machine is busy enough with the other.
+    let bob = join_with(&server, "?height=90", "layers", "Bob").await;
     people(&bob, 2).await;
-    for (width, height, lowest, highest) in
-        [(1400, 1000, 170, 360), (420, 330, 40, 100), (1400, 1000, 170, 360)]
-    {
+    for (width, height, (lowest, highest)) in [(1400, 1000, large), (420, 330, small), (1400, 1000, large)] {
         bob.resize(width, height).await;
         bob.run(&format!(
             "await until('a picture of {lowest} to {highest} lines', async () => {{
                  const {{ frameHeight = 0 }} = await inbound('Ada');
                  return frameHeight >= {lowest} && frameHeight <= {highest};
-             }});
+             }}, 100000);
              await watch('Ada');"
         ))
         .await;
@@ -250,6 +248,47 @@ async fn the_layer_follows_the_size_of_the_picture() {
     println!("after two switches: {} freezes, {} key frame requests", seen["freezeCount"], seen["pliCount"]);
     ada.close().await;
     bob.close().await;
+}
+
+#[tokio::test]
+async fn the_layer_follows_the_size_of_the_picture() {
+    // Layers of 90, 180 and 360 lines; the last one may be too much for a busy machine.
+    layers(360, (170, 360), (40, 100)).await;
+}
+
+#[tokio::test]
+async fn the_layer_of_a_large_picture_follows_as_well() {
+    // Layers of 180, 360 and 720 lines. A busy machine may shrink a picture before it encodes it.
+    layers(720, (260, 720), (60, 200)).await;
+}
+
+#[tokio::test]
+async fn every_codec_is_seen_in_a_room() {
+    for (flag, codec) in [("vp9", "VP9"), ("h264", "H264"), ("av1", "AV1")] {
+        let server = Server::example("chat", &["--codec", flag]);
+        let ada = join_with(&server, "?height=180", flag, "Ada").await;
+        let bob = join_with(&server, "?height=180", flag, "Bob").await;
+        for (browser, other) in [(&ada, "Bob"), (&bob, "Ada")] {
+            people(browser, 2).await;
+            let seen = browser
+                .run(&format!(
+                    "await watch('{other}', 'camera', 30);
+                     const report = await track('{other}').receiver.getStats();
+                     const seen = await inbound('{other}');
+                     return {{ ...seen, codec: report.get(seen.codecId)?.mimeType }};"
+                ))
+                .await;
+            assert_eq!(seen["codec"], format!("video/{codec}"), "{seen}");
+            assert!(number(&seen, "pliCount") <= 5.0, "{seen}");
+            let picture = browser.run(&format!("return look('{other}')")).await;
+            assert!(
+                number(&picture, "mean") > 20.0 && number(&picture, "contrast") > 2.0,
+                "{codec}: {picture}"
+            );
+        }
+        ada.close().await;
+        bob.close().await;
+    }
 }
 
 #[tokio::test]
