@@ -21,8 +21,13 @@ const PACKET: usize = 1200;
 const ALGORITHMS: [AeadAlgorithm; 3] =
     [AeadAlgorithm::Aes128Gcm, AeadAlgorithm::Aes256Gcm, AeadAlgorithm::ChaCha20Poly1305];
 
-fn backends() -> [(&'static str, &'static dyn Backend); 2] {
-    [("ring", ring()), ("rust", rust())]
+fn backends() -> Vec<(&'static str, &'static dyn Backend)> {
+    vec![
+        ("ring", ring()),
+        ("rust", rust()),
+        #[cfg(feature = "aws-lc-rs")]
+        ("aws-lc", sansrtc::crypto::aws_lc()),
+    ]
 }
 
 fn rng() -> Rng {

@@ -70,7 +70,12 @@ fn public_key_operations(backend: &dyn Backend, group: NamedGroup, identity: &Id
 fn handshake(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("dtls handshake, both ends");
     let now = now();
-    for (name, backend) in [("ring", crypto::ring()), ("rust", crypto::rust())] {
+    for (name, backend) in [
+        ("ring", crypto::ring()),
+        ("rust", crypto::rust()),
+        #[cfg(feature = "aws-lc-rs")]
+        ("aws-lc", crypto::aws_lc()),
+    ] {
         let identity = identity(backend);
         for (version, named_group, label) in [
             (Version::Dtls12, NamedGroup::X25519, "1.2"),

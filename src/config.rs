@@ -16,8 +16,8 @@ pub struct RtcConfig {
     /// The certificate and its key, shared among connections. `None` makes one from the seed: convenient, but it
     /// costs a key generation per connection.
     pub identity: Option<Arc<Identity>>,
-    /// Who does the cryptography: [`crypto::ring()`] (the default), or [`crypto::rust()`], with which the same
-    /// seed, clock and inputs give the same bytes.
+    /// Who does the cryptography: [`crypto::ring()`] (the default), [`crypto::rust()`], with which the same seed,
+    /// clock and inputs give the same bytes, or AWS-LC (`crypto::aws_lc()`, with the feature `aws-lc-rs`).
     pub crypto: &'static dyn Backend,
     /// Connectivity checks, consent, patience.
     pub ice: ice::Config,

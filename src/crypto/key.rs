@@ -6,6 +6,7 @@ use p256::elliptic_curve::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
 use ring::signature::{Ed25519KeyPair, KeyPair as _, RsaKeyPair};
 use zeroize::Zeroizing;
 
+use super::ring::{ed25519, rsa};
 use super::{CryptoError, KeyAlgorithm, PublicKey};
 use crate::rng::Rng;
 
@@ -95,29 +96,6 @@ impl PrivateKey {
     pub fn public_key(&self) -> &PublicKey {
         &self.public
     }
-
-    /// *ring*'s form of an Ed25519 key.
-    pub(super) fn ed25519(&self) -> Result<Ed25519KeyPair, CryptoError> {
-        ed25519(&self.der)
-    }
-
-    /// *ring*'s form of an RSA key.
-    pub(super) fn rsa(&self) -> Result<RsaKeyPair, CryptoError> {
-        rsa(self.encoding, &self.der)
-    }
-}
-
-fn ed25519(der: &[u8]) -> Result<Ed25519KeyPair, CryptoError> {
-    // RFC 8410 §7: OpenSSL writes version 1, which lacks the public half.
-    Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| CryptoError::BadPrivateKey)
-}
-
-fn rsa(encoding: Encoding, der: &[u8]) -> Result<RsaKeyPair, CryptoError> {
-    let key = match encoding {
-        Encoding::Pkcs1 => RsaKeyPair::from_der(der),
-        Encoding::Pkcs8 | Encoding::Sec1 => RsaKeyPair::from_pkcs8(der),
-    };
-    key.map_err(|_| CryptoError::BadPrivateKey)
 }
 
 /// Finds the kind by trying: each reader refuses another kind's object identifier at once.

@@ -1,25 +1,30 @@
-//! Cryptography: the few verbs that the protocols need, and two back ends behind one small trait.
+//! Cryptography: the few verbs that the protocols need, and three back ends behind one small trait.
 //!
 //! ```text
-//!              Backend  (what draws randomness, and what a back end may do its own way)
-//!             /       \
-//!        ring()       rust()                    hash  mac  cipher  kdf  cert
-//!   the default,      the same bytes            shared by both: no randomness in them
-//!   the fastest       from the same seed
+//!                    Backend  (what draws randomness, and what a back end may do its own way)
+//!             /         |         \
+//!        ring()      aws_lc()      rust()              hash  mac  cipher  kdf  cert
+//!   the default      behind a      the same bytes      shared by all: no randomness in them
+//!                    feature       from the same seed
 //! ```
 //!
 //! * [`ring()`] draws from the operating system where *ring* insists on it: ephemeral keys and ECDSA
 //!   signatures. *ring*'s generator trait is sealed, so these cannot be seeded. Nothing else about it is
 //!   visible to the caller: no clock, no thread, no file.
+//! * `aws_lc()` is there with the cargo feature `aws-lc-rs`: the same verbs by AWS-LC, ML-KEM among them. It
+//!   cannot be seeded either, and for the same reason. Hashes, MACs, record numbers and SRTP's counter mode stay
+//!   those of the other two, so it alone does not make a session a FIPS 140 one.
 //! * [`rust()`] takes every random byte from the [`Rng`] that it is given: same seed, same bytes. ECDSA
 //!   signatures need no randomness at all there (RFC 6979).
 //!
-//! Hashes, MACs, AEADs and signature checks are the same code under both.
+//! AEADs and signature checks are the same code under [`ring()`] and [`rust()`].
 //!
 //! Secrets: key types wipe their memory when dropped and print as `..`. What *ring* holds inside is
 //! overwritten by a key of zeros, as it offers nothing better. The exception is a loaded RSA key, whose
-//! numbers *ring* keeps on a heap of its own.
+//! numbers *ring* keeps on a heap of its own. AWS-LC wipes what it frees.
 
+#[cfg(feature = "aws-lc-rs")]
+mod aws_lc;
 pub mod cert;
 pub mod cipher;
 pub mod hash;
@@ -29,7 +34,6 @@ pub mod key;
 pub mod mac;
 mod ring;
 mod rust;
-mod verify;
 
 use std::fmt;
 
@@ -44,9 +48,29 @@ pub fn ring() -> &'static dyn Backend {
     &ring::Ring
 }
 
+/// The back end made of AWS-LC, with the cargo feature `aws-lc-rs`.
+///
+/// Like [`ring()`] it draws from the operating system and cannot be seeded: for runs that must repeat there is
+/// [`rust()`]. Groups, suites, schemes and kinds of certificates are the same.
+#[cfg(feature = "aws-lc-rs")]
+pub fn aws_lc() -> &'static dyn Backend {
+    &aws_lc::AwsLc
+}
+
 /// The back end made of Rust crates, for runs that must repeat byte for byte.
 pub fn rust() -> &'static dyn Backend {
     &rust::Rust
+}
+
+/// Every back end of this build: what each must do is tested over all of them.
+#[cfg(test)]
+pub(crate) fn backends() -> Vec<&'static dyn Backend> {
+    vec![
+        ring(),
+        rust(),
+        #[cfg(feature = "aws-lc-rs")]
+        aws_lc(),
+    ]
 }
 
 /// One implementation of the verbs that differ between back ends. It has no state.
@@ -76,12 +100,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
         rng: &mut Rng,
     ) -> Result<(Vec<u8>, Secret), CryptoError> {
         match group {
-            NamedGroup::X25519MlKem768 => hybrid::server(self, peer_share, rng),
-            NamedGroup::X25519 | NamedGroup::Secp256r1 | NamedGroup::Secp384r1 => {
-                let own = self.key_exchange(group, rng)?;
-                let share = own.public().to_vec();
-                Ok((share, own.agree(peer_share)?))
-            }
+            NamedGroup::X25519MlKem768 => hybrid::server::<hybrid::Portable>(self, peer_share, rng),
+            _ => answer(self.key_exchange(group, rng)?, peer_share),
         }
     }
 
@@ -201,6 +221,12 @@ pub trait KeyExchange: Send + Sync + fmt::Debug {
     /// # Errors
     /// The share has the wrong length, is no point of the curve, or yields the all-zero secret (RFC 7748 §6.1).
     fn agree(self: Box<Self>, peer: &[u8]) -> Result<Secret, CryptoError>;
+}
+
+/// The server's side of a Diffie-Hellman group: the own share and the secret.
+fn answer(own: Box<dyn KeyExchange>, peer_share: &[u8]) -> Result<(Vec<u8>, Secret), CryptoError> {
+    let share = own.public().to_vec();
+    Ok((share, own.agree(peer_share)?))
 }
 
 // ---- signatures ---------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 //! The pure-Rust back end: what draws randomness draws it from the generator it is given.
 //!
 //! ECDSA signatures draw none: the nonce is derived from key and message (RFC 6979). AEADs and the checking of
-//! signatures are shared with the other back end; so are Ed25519 and RSA signatures, of which only RSA PSS
+//! signatures are shared with *ring*'s back end; so are Ed25519 and RSA signatures, of which only RSA PSS
 //! needs a salt, and *ring* takes that from the system. A run with a loaded RSA certificate under DTLS 1.3 is
 //! therefore the one thing that does not repeat byte for byte.
 
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::key::{Kind, PrivateKey};
 use super::{
     AeadAlgorithm, AeadKey, Backend, BadSignature, CryptoError, InvalidKey, KeyExchange, NamedGroup,
-    PublicKey, Secret, SignatureScheme, SigningKey, hybrid, ring, verify,
+    PublicKey, Secret, SignatureScheme, SigningKey, hybrid, ring,
 };
 use crate::rng::Rng;
 
@@ -32,7 +32,7 @@ impl Backend for Rust {
             NamedGroup::X25519 => Box::new(X25519::generate(rng)),
             NamedGroup::Secp256r1 => Box::new(P256::generate(rng)),
             NamedGroup::Secp384r1 => Box::new(P384::generate(rng)),
-            NamedGroup::X25519MlKem768 => hybrid::client(self, rng)?,
+            NamedGroup::X25519MlKem768 => hybrid::client::<hybrid::Portable>(self, rng)?,
         })
     }
 
@@ -43,7 +43,7 @@ impl Backend for Rust {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), BadSignature> {
-        verify::verify(scheme, key, message, signature)
+        ring::verify(scheme, key, message, signature)
     }
 
     fn signing_key(&self, key: &PrivateKey) -> Result<Box<dyn SigningKey>, CryptoError> {

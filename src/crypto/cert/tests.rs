@@ -1,10 +1,10 @@
-//! Identities and certificates, over both back ends.
+//! Identities and certificates, over all back ends.
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::crypto::tests::{backends, hex, rng};
-use crate::crypto::{ring, rust};
+use crate::crypto::tests::{hex, rng};
+use crate::crypto::{backends, ring, rust};
 
 macro_rules! data {
     ($name:literal) => {
@@ -23,7 +23,9 @@ fn der(pem: &str) -> Vec<u8> {
 #[test]
 fn the_same_seed_makes_the_same_certificate_under_every_back_end() {
     let make = |backend| Identity::generate(backend, &mut rng()).unwrap();
-    assert_eq!(make(ring()).certificate_der(), make(rust()).certificate_der());
+    for backend in backends() {
+        assert_eq!(make(backend).certificate_der(), make(rust()).certificate_der(), "{backend:?}");
+    }
     let mut other = rng();
     other.u32();
     assert_ne!(
@@ -137,7 +139,7 @@ fn odd_curves_and_odd_points_are_refused() {
     }
 }
 
-/// The reason is at `verify::algorithm`.
+/// The reason is at `native::algorithm`.
 #[test]
 fn rsa_keys_of_1024_bits_verify_nothing() {
     let key = public_key(&der(data!("rsa1024.crt.pem"))).unwrap();

@@ -31,7 +31,7 @@ fn data_flows_both_ways_and_details_agree() {
 
 #[test]
 fn every_suite_group_and_certificate_connects() {
-    for backend in [crate::crypto::ring(), crate::crypto::rust()] {
+    for backend in crate::crypto::backends() {
         for suite in CipherSuite::ALL {
             for group in NamedGroup::ALL {
                 let kinds = match suite.authentication() {
