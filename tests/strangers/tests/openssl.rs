@@ -258,6 +258,14 @@ fn its_server_takes_every_certificate() {
     }
 }
 
+/// Its server refuses every client when it has a key of Ed25519, its own client too.
+#[test]
+fn its_server_shows_every_certificate_that_it_can() {
+    for theirs in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Ed25519) {
+        we_call(Kind::P256, theirs, Versions::Both, 0);
+    }
+}
+
 #[test]
 fn its_client_takes_every_certificate() {
     for ours in Kind::ALL {

@@ -90,7 +90,7 @@ fn connect(seed: u64, link: &Link, caller: Make, called: Make) -> (Sim<Boxed>, H
 /// Goes on until an event of `host` is the one that is waited for; others are passed over.
 #[track_caller]
 fn wait(sim: &mut Sim<Boxed>, host: HostId, what: &str, mut is_it: impl FnMut(Event) -> bool) {
-    sim.must(what, Duration::from_secs(60), |sim| {
+    sim.must(what, Duration::from_secs(30), |sim| {
         while let Some((_, event)) = sim.event(host) {
             if is_it(event) {
                 return true;
