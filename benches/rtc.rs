@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sansrtc::crypto::{self, AeadAlgorithm, cert::Identity};
+use sansrtc::dtls::Version;
 use sansrtc::rng::{Rng, Stream};
 use sansrtc::{
     Candidate, ChannelConfig, ChannelId, Clock, Datagram, Endpoint, Event, Input, MessageKind, Output, Rtc,
@@ -28,7 +29,10 @@ const CLIENT: &str = "192.0.2.1:1000";
 const SERVER: &str = "192.0.2.2:2000";
 
 fn rtc(identity: &Arc<Identity>, seed: u8, address: &str, now: Instant) -> Rtc {
-    let config = RtcConfig { identity: Some(identity.clone()), max_segments: 16, ..RtcConfig::default() };
+    // The figures, and the floor beside them, are those of DTLS 1.2.
+    let max_dtls_version = Version::Dtls12;
+    let identity = Some(identity.clone());
+    let config = RtcConfig { identity, max_dtls_version, max_segments: 16, ..RtcConfig::default() };
     let clock = Clock { instant: now, unix: Duration::from_secs(1_700_000_000) };
     let mut rtc = Rtc::new(config, [seed; 32], clock).unwrap();
     rtc.add_local_candidate(Candidate::host(address.parse().unwrap()).unwrap()).unwrap();

@@ -44,7 +44,7 @@ pub struct RtcConfig {
     pub dtls_patience: Duration,
     /// The oldest version of DTLS that is spoken; by default 1.2.
     pub min_dtls_version: dtls::Version,
-    /// The newest version of DTLS that is spoken, and preferred; by default 1.2.
+    /// The newest version of DTLS that is spoken, and preferred; by default 1.3.
     pub max_dtls_version: dtls::Version,
     /// Groups for the key exchange of DTLS, by preference; by default all, the post-quantum one (1.3 only) first.
     pub dtls_groups: Vec<NamedGroup>,
@@ -104,7 +104,7 @@ impl Default for RtcConfig {
             restart_patience: Duration::from_secs(30),
             dtls_patience: Duration::from_secs(30),
             min_dtls_version: dtls::Version::Dtls12,
-            max_dtls_version: dtls::Version::Dtls12,
+            max_dtls_version: dtls::Version::Dtls13,
             dtls_groups: NamedGroup::ALL.to_vec(),
             dtls_key_shares: vec![NamedGroup::X25519MlKem768, NamedGroup::X25519],
             preferred_dtls_role: DtlsRole::Client,

@@ -124,6 +124,20 @@ const CLIENT: usize = 1;
 fn first_byte(seed: u64, link: &Link, ends: [Features; 2], from: usize) -> Duration {
     let configs = ends.map(with);
     let mut call = Call::between(seed, link, configs.each_ref());
+    let took = until_first_byte(&mut call, from);
+    let both = |feature: fn(&Features) -> bool| ends.iter().all(feature);
+    for host in call.hosts {
+        let rtc = call.sim.peer(host);
+        let stats = rtc.stats();
+        assert_eq!(stats.snap, both(|end| end.snap));
+        assert_eq!(stats.ice.embedding, both(|end| end.sped));
+        let details = rtc.dtls_details().expect("the handshake is over");
+        assert_eq!(details.version, ends[0].version.min(ends[1].version));
+    }
+    took
+}
+
+fn until_first_byte(call: &mut Call, from: usize) -> Duration {
     let [own, other] = [call.hosts[from], call.hosts[1 - from]];
     call.sim.with(own, |rtc, _| {
         let channel = rtc.open_channel(ChannelConfig::labelled("first")).unwrap();
@@ -139,15 +153,6 @@ fn first_byte(seed: u64, link: &Link, ends: [Features; 2], from: usize) -> Durat
         }
         arrived.is_some()
     });
-    let both = |feature: fn(&Features) -> bool| ends.iter().all(feature);
-    for host in call.hosts {
-        let rtc = call.sim.peer(host);
-        let stats = rtc.stats();
-        assert_eq!(stats.snap, both(|end| end.snap));
-        assert_eq!(stats.ice.embedding, both(|end| end.sped));
-        let details = rtc.dtls_details().expect("the handshake is over");
-        assert_eq!(details.version, ends[0].version.min(ends[1].version));
-    }
     arrived.unwrap()
 }
 
@@ -212,6 +217,23 @@ fn the_first_byte_arrives_as_early_as_the_peer_allows() {
     }
     // The floor of an exchange in which both sides prove who they are.
     assert_eq!(one_ways([BEST; 2])[0], 3);
+}
+
+#[test]
+fn by_default_keys_are_post_quantum_and_cost_one_check() {
+    for (from, floor) in [CLIENT, 1 - CLIENT].into_iter().zip(one_ways([BEST; 2])) {
+        for seed in 0..3 {
+            let mut call = Call::new(seed, &Link::with_delay(ONE_WAY), &config());
+            let took = until_first_byte(&mut call, from);
+            println!("by default, from {from}: {:.2} round trips", round_trips(took));
+            for host in call.hosts {
+                let details = call.sim.peer(host).dtls_details().expect("the handshake is over");
+                assert_eq!((details.version, details.group), (Version::Dtls13, NamedGroup::X25519MlKem768));
+            }
+            // The hello with that share is two datagrams, and the second waits for the next check.
+            assert_eq!(took, floor * ONE_WAY + CHECK_INTERVAL);
+        }
+    }
 }
 
 /// Between two checks of a pair that nobody has answered.

@@ -51,7 +51,7 @@ impl Config {
             identity,
             backend,
             min_version: Version::Dtls12,
-            max_version: Version::Dtls12,
+            max_version: Version::Dtls13,
             cipher_suites: CipherSuite::ALL.to_vec(),
             groups: NamedGroup::ALL.to_vec(),
             key_shares: vec![NamedGroup::X25519MlKem768, NamedGroup::X25519],
