@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::crypto::tests::{hex, rng};
-use crate::crypto::{backends, ring, rust};
+use crate::crypto::{BadSignature, backends, ring, rust};
 
 macro_rules! data {
     ($name:literal) => {
@@ -146,6 +146,39 @@ fn rsa_keys_of_1024_bits_verify_nothing() {
     let signature = hex(data!("rsa1024.signature.hex"));
     for backend in backends() {
         assert!(backend.verify(SignatureScheme::RsaPkcs1Sha256, &key, b"message", &signature).is_err());
+    }
+}
+
+/// RFC 5480 §2.2, RFC 8410 §4, RFC 8017 §A.1.1: a key has one form in a certificate. Not all libraries insist.
+#[test]
+fn keys_in_another_form_verify_nothing() {
+    use x509_parser::prelude::X509Certificate;
+    for (certificate, key) in [
+        (data!("p256.crt.pem"), data!("p256.pkcs8.pem")),
+        (data!("p384.crt.pem"), data!("p384.pkcs8.pem")),
+        (data!("ed25519.crt.pem"), data!("ed25519.pkcs8.pem")),
+        (data!("rsa.crt.pem"), data!("rsa.pkcs8.pem")),
+    ] {
+        let identity = Identity::from_pem(ring(), certificate, key).unwrap();
+        let public = public_key(identity.certificate_der()).unwrap();
+        let (_, certificate) = X509Certificate::from_der(identity.certificate_der()).unwrap();
+        let mut others = vec![certificate.tbs_certificate.subject_pki.raw.to_vec(), vec![]];
+        if let KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 = public.algorithm() {
+            let bytes = public.as_bytes();
+            let odd = bytes[bytes.len() - 1] & 1;
+            others.push([&[2 | odd], &bytes[1..=bytes.len() / 2]].concat()); // compressed
+            others.push([&[6 | odd], &bytes[1..]].concat()); // hybrid
+        }
+        let scheme = identity.schemes()[0];
+        let signature = identity.sign(scheme, b"message", &mut rng()).unwrap();
+        for backend in backends() {
+            assert_eq!(backend.verify(scheme, &public, b"message", &signature), Ok(()));
+            for other in &others {
+                let other = PublicKey::new(public.algorithm(), other);
+                let verdict = backend.verify(scheme, &other, b"message", &signature);
+                assert_eq!(verdict, Err(BadSignature), "{backend:?} {other:02x?}");
+            }
+        }
     }
 }
 
