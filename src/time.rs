@@ -102,18 +102,22 @@ impl Clock {
 }
 
 #[cfg(test)]
+pub(crate) use tests::some_instant;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    fn base() -> Instant {
-        // A fixed point of the test process: only differences matter.
-        #[allow(clippy::disallowed_methods)]
+    /// Where the unit tests' time begins; only differences matter. It is the one clock that is read here: nothing
+    /// else makes an [`Instant`].
+    #[expect(clippy::disallowed_methods)]
+    pub(crate) fn some_instant() -> Instant {
         Instant::now()
     }
 
     #[test]
     fn a_timer_expires_once() {
-        let t0 = base();
+        let t0 = some_instant();
         let mut timer = Timer::new();
         assert!(!timer.expire(t0));
         timer.arm(t0 + Duration::from_secs(1));
@@ -125,7 +129,7 @@ mod tests {
 
     #[test]
     fn arming_variants_keep_the_right_deadline() {
-        let t0 = base();
+        let t0 = some_instant();
         let (one, two) = (t0 + Duration::from_secs(1), t0 + Duration::from_secs(2));
         let mut timer = Timer::new();
         timer.arm_if_idle(two);
@@ -145,7 +149,7 @@ mod tests {
 
     #[test]
     fn unix_time_runs_both_ways_from_the_reading() {
-        let t0 = base() + Duration::from_secs(100);
+        let t0 = some_instant() + Duration::from_secs(100);
         let clock = Clock { instant: t0, unix: Duration::from_secs(1000) };
         assert_eq!(clock.unix_at(t0 + Duration::from_secs(5)), Duration::from_secs(1005));
         assert_eq!(clock.unix_at(t0 - Duration::from_secs(5)), Duration::from_secs(995));

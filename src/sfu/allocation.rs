@@ -169,7 +169,6 @@ fn fill(budget: u64, tracks: &[Track<'_>], order: &[usize], places: &mut Vec<Opt
 }
 
 // A test may look at the clock once, for a time to start from.
-#[allow(clippy::disallowed_methods)]
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,7 +188,7 @@ mod tests {
         let mut allocation = Allocation::new(AllocationConfig::default());
         let offers = offers(&[100, 300, 1000]);
         let tracks = [Track { key: 7, priority: 0, offers: &offers }];
-        let mut now = Instant::now();
+        let mut now = crate::time::some_instant();
         let mut choose = |budget, millis| {
             now += Duration::from_millis(millis);
             allocation.update(now, Some(budget), &tracks);
@@ -219,7 +218,7 @@ mod tests {
         let offers = offers(&[100, 300, 1000]);
         let track = |key, priority| Track { key, priority, offers: &offers };
         let tracks = [track(1, 0), track(2, 9), track(3, 1)];
-        let now = Instant::now();
+        let now = crate::time::some_instant();
         for (budget, expected) in [
             (99, [None, None, None]),
             (199, [None, Some(0), None]),
@@ -241,7 +240,7 @@ mod tests {
     #[test]
     fn a_layer_that_is_silent_is_not_chosen() {
         let mut allocation = Allocation::default();
-        let now = Instant::now();
+        let now = crate::time::some_instant();
         let all = offers(&[100, 300, 1000]);
         allocation.update(now, None, &[Track { key: 1, priority: 0, offers: &all }]);
         assert_eq!(place(allocation.chosen(1)), Some(2));
@@ -264,7 +263,7 @@ mod tests {
             let tracks: Vec<_> = (0u64..).zip(&offers)
                 .map(|(key, offers)| Track { key, priority: (key % 2) as u8, offers }).collect();
             let mut allocation = Allocation::new(AllocationConfig::default());
-            let mut now = Instant::now();
+            let mut now = crate::time::some_instant();
             for (budget, millis) in steps {
                 now += Duration::from_millis(millis);
                 allocation.update(now, Some(budget), &tracks);

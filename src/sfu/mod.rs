@@ -70,6 +70,5 @@ impl Layer {
 }
 
 // A test may look at the clock once, for a time to start from.
-#[allow(clippy::disallowed_methods)]
 #[cfg(test)]
 mod tests;

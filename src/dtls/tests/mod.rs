@@ -69,8 +69,7 @@ impl Config {
 
 /// A fixed point of the test process: only differences matter.
 pub(super) fn base() -> Instant {
-    #[allow(clippy::disallowed_methods)]
-    Instant::now()
+    crate::time::some_instant()
 }
 
 /// What the link does to a datagram, in thousandths.

@@ -33,8 +33,7 @@ mod tests {
     /// A moment so many milliseconds after a fixed point of the test process: only differences matter.
     pub(super) fn at(millis: u64) -> Instant {
         static BASE: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        #[allow(clippy::disallowed_methods)]
-        let base = *BASE.get_or_init(Instant::now);
+        let base = *BASE.get_or_init(crate::time::some_instant);
         base + Duration::from_millis(millis)
     }
 }

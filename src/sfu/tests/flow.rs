@@ -66,7 +66,7 @@ impl Flow {
             kind,
             network,
             random: u64::from(seed) << 20 | 0x5deece66d,
-            start: Instant::now(),
+            start: crate::time::some_instant(),
             encoders: (0..encodings).map(|encoding| Encoder::new(kind, encoding, seed)).collect(),
             source: Source::new(kind.codec()),
             viewers: Vec::new(),

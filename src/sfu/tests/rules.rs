@@ -93,7 +93,7 @@ fn an_encoding_that_starts_anew_is_taken_up_at_its_key_frame() {
 
 #[test]
 fn probes_are_dropped_without_a_hole() {
-    let now = std::time::Instant::now();
+    let now = crate::time::some_instant();
     let mut source = Source::new(crate::payload::Codec::Vp8);
     let mut viewer = Viewer::new(90_000, Start::default());
     viewer.set_wanted(Some(Layer::all_of(0)));
@@ -127,7 +127,7 @@ fn probes_are_dropped_without_a_hole() {
 
 #[test]
 fn a_picture_that_a_change_cuts_off_leaves_one_number_free() {
-    let now = std::time::Instant::now();
+    let now = crate::time::some_instant();
     let mut source = Source::new(crate::payload::Codec::Vp8);
     let mut viewer = Viewer::new(90_000, Start::default());
     let packet = |encoding, sequence, marker, payload| Arrived {
@@ -159,7 +159,7 @@ fn a_picture_that_a_change_cuts_off_leaves_one_number_free() {
 
 #[test]
 fn a_long_silence_leaves_one_number_free_and_no_more() {
-    let now = std::time::Instant::now();
+    let now = crate::time::some_instant();
     let mut source = Source::new(crate::payload::Codec::Opus);
     let mut viewer = Viewer::new(48_000, Start::default());
     viewer.set_wanted(Some(Layer::all_of(0)));
@@ -253,7 +253,7 @@ proptest! {
         let mut source = Source::new(codec);
         let mut viewer = Viewer::new(90_000, Start::default());
         let mut used = std::collections::BTreeSet::new();
-        let now = std::time::Instant::now();
+        let now = crate::time::some_instant();
         for (encoding, sequence, timestamp, marker, payload, dependency, wish) in packets {
             if let Some((encoding, spatial, temporal)) = wish {
                 viewer.set_wanted(layer(encoding % 4, spatial, temporal));

@@ -235,8 +235,7 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn new(config: &Config, format: DataFormat, seed: u64) -> Self {
-        #[allow(clippy::disallowed_methods)]
-        let now = Instant::now();
+        let now = crate::time::some_instant();
         let mut dice = Dice(seed);
         let mut ends = [End::new(config, format, now), End::new(config, format, now)];
         // Near the wrap, half of the time.
