@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sdp::{Description, MediaSection};
 use crate::session::negotiate::error::NegotiationError;
-use crate::session::negotiate::media::{LocalMedia, TransceiverId};
+use crate::session::negotiate::local_media::LocalMedia;
+use crate::session::negotiate::transceivers::TransceiverId;
 use crate::types::ids::Mid;
 
 /// A section as it was last agreed upon, or is offered. Its place is its index, for good (RFC 3264 §8).
@@ -126,6 +127,25 @@ impl Layout {
         bundle[..=tag].rotate_right(1);
         (bundle, true)
     }
+
+    /// Which of the `offered` sections an answer takes, and their bundle, the tagged one first. All that are taken
+    /// are in it.
+    pub(super) fn answered(
+        &self,
+        answer: &Description<'_>,
+        offered: &[Section],
+    ) -> Result<(Vec<bool>, Vec<usize>), NegotiationError> {
+        let accepted: Vec<bool> = answer.media.iter().map(|section| section.port != 0).collect();
+        let taken = || accepted.iter().enumerate().filter(|(_, accepted)| **accepted).map(|(i, _)| i);
+        if let Some(section) = taken().find(|i| !offered[*i].is_active) {
+            return Err(NegotiationError::NotOffered { section });
+        }
+        let (bundle, _) = self.bundle(answer, &accepted);
+        match taken().find(|i| !bundle.contains(i)) {
+            Some(section) => Err(NegotiationError::NotBundled { section }),
+            None => Ok((accepted, bundle)),
+        }
+    }
 }
 
 /// Checks that the sections of `description` go on from `sections` (RFC 3264 §8, RFC 8829 §5.10).
@@ -153,8 +173,44 @@ pub(super) fn check_continuity(
     Ok(())
 }
 
+/// Puts a new section where one was turned down, or behind the others (RFC 8829 §5.2.2).
+pub(super) fn add(sections: &mut Vec<Section>, make: impl FnOnce(Mid) -> Section) {
+    let section = make(fresh_mid(sections));
+    match sections.iter_mut().find(|section| !section.is_active) {
+        Some(slot) => *slot = section,
+        None => sections.push(section),
+    }
+}
+
+/// The sections of an offer, of which those in `bundle` are accepted.
+pub(super) fn taken_over(offer: &Description<'_>, layout: &Layout, bundle: &[usize]) -> Vec<Section> {
+    let mut is_active = vec![false; offer.media.len()];
+    bundle.iter().for_each(|i| is_active[*i] = true);
+    let sections = offer.media.iter().zip(&layout.mids).zip(is_active);
+    sections.map(|((section, mid), is_active)| Section::of(section, *mid, is_active)).collect()
+}
+
+/// Gives a name to every active section that has none.
+pub(super) fn name_all(sections: &mut [Section]) {
+    for i in 0..sections.len() {
+        if sections[i].is_active && sections[i].mid.is_none() {
+            sections[i].mid = Some(fresh_mid(sections));
+        }
+    }
+}
+
+/// The bundle of an offer: all active sections, led by the tagged one, which stays it as long as it is there
+/// (RFC 9143 §7.5).
+pub(super) fn offered_bundle(sections: &[Section], tag_before: Option<usize>) -> Vec<usize> {
+    let mut bundle: Vec<usize> = (0..sections.len()).filter(|i| sections[*i].is_active).collect();
+    if let Some(at) = bundle.iter().position(|i| Some(*i) == tag_before) {
+        bundle[..=at].rotate_right(1);
+    }
+    bundle
+}
+
 /// A name that no section has: the first free number, counted from how many sections there are.
-pub(super) fn fresh_mid(sections: &[Section]) -> Mid {
+fn fresh_mid(sections: &[Section]) -> Mid {
     let taken: BTreeSet<&str> = sections.iter().filter_map(|s| s.mid.as_ref()).map(Mid::as_str).collect();
     let free = (sections.len()..).map(|n| n.to_string()).find(|text| !taken.contains(text.as_str()));
     // There are fewer sections than numbers, and a number is printable and short.

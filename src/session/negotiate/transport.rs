@@ -1,13 +1,12 @@
-//! The one transport below all sections: what each side says of it, and what follows from both.
+//! The one transport below all sections: what each side says of it, and what the session is told.
 
 use crate::sdp::{Description, MediaSection, Transport};
 use crate::session::negotiate::error::NegotiationError;
 use crate::session::negotiate::media::AgreedMedia;
-use crate::types::candidate::{Candidate, CandidateAddress, CandidateKind};
+use crate::types::candidate::Candidate;
 use crate::types::credentials::Credentials;
 use crate::types::fingerprint::Fingerprint;
 use crate::types::setup::{DtlsRole, IceRole, Setup};
-use crate::wire::base64;
 
 /// The SCTP port of both ends, unless the peer says another for its own (RFC 8831 §6.1 needs one, any).
 pub const SCTP_PORT: u16 = 5000;
@@ -177,131 +176,4 @@ fn either<'a, T>(
     attribute: impl Fn(&Transport<'a>) -> Option<T>,
 ) -> Option<T> {
     attribute(own).or_else(|| attribute(session))
-}
-
-/// Who leads ICE (RFC 8445 §6.1.1): the full agent when the other is lite, else whoever offered first.
-pub(super) fn ice_role(offerer: bool, local_lite: bool, remote_lite: bool) -> IceRole {
-    let controlling = if local_lite == remote_lite { offerer } else { remote_lite };
-    if controlling { IceRole::Controlling } else { IceRole::Controlled }
-}
-
-/// The local role when the peer has offered `setup` (RFC 8842 §5.3).
-pub(super) fn answerer_role(
-    setup: Option<Setup>,
-    established: Option<DtlsRole>,
-    preferred: DtlsRole,
-    section: usize,
-) -> Result<DtlsRole, NegotiationError> {
-    let asked = match setup {
-        Some(Setup::ActPass) => None,
-        // RFC 4145 §4: an offer that does not say is an active one.
-        Some(Setup::Active) | None => Some(DtlsRole::Server),
-        Some(Setup::Passive) => Some(DtlsRole::Client),
-        // RFC 5763 §5: not for DTLS.
-        Some(Setup::HoldConn) => {
-            return Err(NegotiationError::Setup { section, expected: "actpass, active or passive" });
-        }
-    };
-    match (asked, established) {
-        (Some(asked), Some(role)) if asked != role => {
-            Err(NegotiationError::Setup { section, expected: "the roles of the association that is there" })
-        }
-        (_, Some(role)) => Ok(role),
-        (asked, None) => Ok(asked.unwrap_or(preferred)),
-    }
-}
-
-/// The local role when `actpass` was offered and the peer has answered `setup` (RFC 8842 §5.4).
-pub(super) fn offerer_role(
-    setup: Option<Setup>,
-    established: Option<DtlsRole>,
-    section: usize,
-) -> Result<DtlsRole, NegotiationError> {
-    let role = match setup {
-        Some(Setup::Active) => DtlsRole::Server,
-        // RFC 4145 §4: an answer that does not say is a passive one.
-        Some(Setup::Passive) | None => DtlsRole::Client,
-        Some(Setup::ActPass | Setup::HoldConn) => {
-            return Err(NegotiationError::Setup { section, expected: "active or passive" });
-        }
-    };
-    match established {
-        Some(established) if established != role => {
-            Err(NegotiationError::Setup { section, expected: "the roles of the association that is there" })
-        }
-        _ => Ok(role),
-    }
-}
-
-/// What an answer says of the role that it has taken.
-pub(super) fn setup_of(role: DtlsRole) -> Setup {
-    match role {
-        DtlsRole::Client => Setup::Active,
-        DtlsRole::Server => Setup::Passive,
-    }
-}
-
-/// The local transport as text, ready to be put into sections.
-pub(super) struct Written<'a> {
-    facts: &'a TransportFacts<'a>,
-    setup: Setup,
-    /// The INIT chunk of the local association, if it is to be signalled.
-    pub(super) sctp_init: Option<String>,
-    candidates: Vec<String>,
-    connection: String,
-    port: u16,
-}
-
-impl<'a> Written<'a> {
-    pub(super) fn new(facts: &'a TransportFacts<'a>, setup: Setup, sctp_init: Option<&[u8]>) -> Self {
-        // RFC 8839 §4.2.1.2: the address and port of the sections are those of the default candidate, and 9 and
-        // all zeros as long as there is none (RFC 8840 §4.1.1).
-        let (connection, port) = match default_destination(facts.candidates) {
-            Some(address) if address.is_ipv4() => (format!("IN IP4 {}", address.ip()), address.port()),
-            Some(address) => (format!("IN IP6 {}", address.ip()), address.port()),
-            None => ("IN IP4 0.0.0.0".to_owned(), 9),
-        };
-        let candidates = facts.candidates.iter().map(Candidate::to_string).collect();
-        Written { facts, setup, sctp_init: sctp_init.map(base64::encode), candidates, connection, port }
-    }
-
-    /// Fills in what concerns the transport. Credentials stand in every section, which RFC 9143 §7.1.3 does not
-    /// ask for, but older peers need; candidates stand in the tagged one.
-    pub(super) fn fill<'b>(&'b self, section: &mut MediaSection<'b>, tagged: bool) {
-        section.port = self.port;
-        section.connection = Some(&self.connection);
-        section.transport = Transport {
-            ice_ufrag: Some(&self.facts.credentials.ufrag),
-            ice_pwd: Some(&self.facts.credentials.pwd),
-            ice_options: None,
-            fingerprints: self.facts.fingerprints.to_vec(),
-            setup: Some(self.setup),
-            tls_id: None,
-        };
-        if tagged {
-            let value = |text: &'b String| text.strip_prefix("candidate:").unwrap_or(text);
-            section.candidates = self.candidates.iter().map(value).collect();
-            section.end_of_candidates = self.facts.end_of_candidates;
-        }
-    }
-}
-
-/// The candidate that a peer without ICE would use: the most likely to be reached, IPv4 first (RFC 8445 §5.1.4).
-fn default_destination(candidates: &[Candidate]) -> Option<std::net::SocketAddr> {
-    candidates
-        .iter()
-        .filter(|candidate| candidate.tcp_type().is_none())
-        .filter_map(|candidate| match candidate.address() {
-            CandidateAddress::Ip(address) => Some((candidate.kind(), *address)),
-            CandidateAddress::Name { .. } => None,
-        })
-        .min_by_key(|(kind, address)| {
-            let kind = match kind {
-                CandidateKind::Relayed => 0,
-                CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => 1,
-                CandidateKind::Host => 2,
-            };
-            (kind, address.is_ipv6(), address.ip().is_loopback())
-        })
-        .map(|(_, address)| address)
 }

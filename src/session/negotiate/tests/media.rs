@@ -219,7 +219,7 @@ fn what_comes_in_is_held_or_reflected_as_configured() {
         assert_eq!(applied.media[0].direction, direction);
         // RFC 3264 §6.1: what the offer does not receive is not sent.
         let mut end = with_media(8);
-        std::sync::Arc::make_mut(&mut end.negotiator.media).incoming = incoming;
+        end.negotiator = end.negotiator.with_media(MediaConfig { incoming, ..MediaConfig::browser() });
         let text = edit(RECORDED[1].1, "a=sendrecv", "a=recvonly");
         let (_, applied) = end.answer(&offer(text));
         assert_eq!(applied.media[0].direction, direction.and(Direction::SendOnly));
