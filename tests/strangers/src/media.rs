@@ -54,6 +54,11 @@ pub trait MediaPeer: Peer<Event = Event> {
     /// Asks the other side for a key frame.
     fn request_key_frame(&mut self, now: Instant);
 
+    /// Whether it tells when the other side wants a key frame.
+    fn tells_of_requests(&self) -> bool {
+        true
+    }
+
     /// Packets that were sent again because the other side asked for them, and those that came again; `None` where
     /// nobody counts.
     fn repaired(&self) -> Option<[u64; 2]> {
@@ -294,13 +299,14 @@ impl MediaPeer for Str0m {
 use rtc::interceptor::Registry;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::register_default_interceptors;
-use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_VP8, MediaEngine};
+use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MIME_TYPE_VP8, MediaEngine};
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::RTCRtpSenderId;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
@@ -308,7 +314,7 @@ use rtc::rtp_transceiver::rtp_sender::{
 use rtc::sansio::Protocol as _;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
-/// The source of its video.
+/// The source of its media.
 const SSRC: u32 = 0x5152_5354;
 
 /// `rtc`, of the webrtc-rs family, with its default interceptors, at the level of packets.
@@ -317,10 +323,17 @@ pub struct WebrtcRs {
     local: SocketAddr,
     sender: RTCRtpSenderId,
     packets: Packets,
+    mime_type: &'static str,
+    /// The source of the other side, once a packet came.
+    source: u32,
 }
 
 impl WebrtcRs {
-    pub fn new(now: Instant, local: SocketAddr) -> WebrtcRs {
+    pub fn new(now: Instant, local: SocketAddr, kind: Kind) -> WebrtcRs {
+        let (codec, mime_type, clock_rate, channels, kind) = match kind {
+            Kind::Audio => (Codec::Opus, MIME_TYPE_OPUS, 48_000, 2, RtpCodecKind::Audio),
+            Kind::Video => (Codec::Vp8, MIME_TYPE_VP8, 90_000, 0, RtpCodecKind::Video),
+        };
         let mut media_engine = MediaEngine::default();
         media_engine.register_default_codecs().expect("they are its own");
         let registry = register_default_interceptors(Registry::new(), &mut media_engine).expect("its own");
@@ -341,20 +354,15 @@ impl WebrtcRs {
             .expect("a host candidate");
         let candidate = RTCIceCandidate::from(&candidate).to_json().expect("it prints");
         connection.add_local_candidate(candidate).expect("it is new");
+        let packets = Packets::new(codec);
         let codec =
-            RTCRtpCodec { mime_type: MIME_TYPE_VP8.to_owned(), clock_rate: 90_000, ..RTCRtpCodec::default() };
+            RTCRtpCodec { mime_type: mime_type.to_owned(), clock_rate, channels, ..RTCRtpCodec::default() };
         let rtp_coding_parameters = RTCRtpCodingParameters { ssrc: Some(SSRC), ..Default::default() };
         let encoding = RTCRtpEncodingParameters { rtp_coding_parameters, codec, ..Default::default() };
         let name = |what: &str| what.to_owned();
-        let track = MediaStreamTrack::new(
-            name("stream"),
-            name("track"),
-            name("label"),
-            RtpCodecKind::Video,
-            vec![encoding],
-        );
+        let track = MediaStreamTrack::new(name("stream"), name("track"), name("label"), kind, vec![encoding]);
         let sender = connection.add_track(track).expect("a track");
-        WebrtcRs { connection, local, sender, packets: Packets::new(Codec::Vp8) }
+        WebrtcRs { connection, local, sender, packets, mime_type, source: 0 }
     }
 }
 
@@ -394,16 +402,17 @@ impl Peer for WebrtcRs {
         while let Some(TaggedRTCMessage { message, .. }) = self.connection.poll_read() {
             if let RTCMessage::RtpPacket(_, packet) = message {
                 let header = &packet.header;
+                self.source = header.ssrc;
                 let sequence = self.packets.long(header.sequence_number);
                 let (timestamp, marker) = (header.timestamp, header.marker);
                 self.packets.handle(now, sequence, timestamp, marker, packet.payload.to_vec());
             }
         }
         self.packets.drain(now);
-        match self.packets.take() {
-            Some(frame) => Output::Event(Event::Frame(frame)),
-            None => Output::Timeout(self.connection.poll_timeout()),
+        if let Some(frame) = self.packets.take() {
+            return Output::Event(Event::Frame(frame));
         }
+        Output::Timeout(self.connection.poll_timeout())
     }
 }
 
@@ -430,14 +439,14 @@ impl MediaPeer for WebrtcRs {
     fn send(&mut self, now: Instant, time: u32, frame: &[u8]) {
         let mut sender = self.connection.rtp_sender(self.sender).expect("it was added");
         let codecs = sender.get_parameters().rtp_parameters.codecs.clone();
-        let is_vp8 = |mime: &str| mime.eq_ignore_ascii_case(MIME_TYPE_VP8);
-        let vp8 =
-            codecs.iter().find(|codec| is_vp8(&codec.rtp_codec.mime_type)).expect("VP8 was agreed upon");
+        let is_ours = |mime: &str| mime.eq_ignore_ascii_case(self.mime_type);
+        let codec =
+            codecs.iter().find(|codec| is_ours(&codec.rtp_codec.mime_type)).expect("it was agreed upon");
         for (sequence, marker, payload) in self.packets.cut(frame) {
             let header = rtc::rtp::Header {
                 version: 2,
                 marker,
-                payload_type: vp8.payload_type,
+                payload_type: codec.payload_type,
                 sequence_number: sequence as u16,
                 timestamp: time,
                 ssrc: SSRC,
@@ -448,8 +457,17 @@ impl MediaPeer for WebrtcRs {
         }
     }
 
-    fn request_key_frame(&mut self, _: Instant) {
-        unreachable!("it has no such command: the application makes the RTCP itself");
+    /// Feedback stays with its interceptors.
+    fn tells_of_requests(&self) -> bool {
+        false
+    }
+
+    /// It has no such command: the application makes the RTCP itself.
+    fn request_key_frame(&mut self, now: Instant) {
+        let request = PictureLossIndication { sender_ssrc: SSRC, media_ssrc: self.source };
+        let id = self.connection.get_receivers().next().expect("it receives");
+        let mut receiver = self.connection.rtp_receiver(id).expect("it is there");
+        receiver.write_rtcp(now, vec![Box::new(request)]).expect("it is taken");
     }
 }
 

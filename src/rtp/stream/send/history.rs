@@ -10,7 +10,8 @@
 //! The buffer grows while it comes round faster than packets grow old, up to [`HistoryConfig::max_bytes`].
 //!
 //! Whoever asks for everything at once gets little: a packet is resent at most once per round trip, and
-//! retransmissions have a share of what was sent, no more.
+//! retransmissions have a share of what was sent, no more. Of that share, packets that were resent before leave some
+//! for those that were not: there are receivers that ask on and on for what they have.
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,8 @@ const MAX_SLOTS: usize = 4096;
 const MAX_SAVED: u64 = 64 * 1024;
 /// What is there at the start, in bytes: the first packets may be lost as well.
 const FIRST_SAVED: u64 = 8 * 1024;
+/// What a packet must leave of the budget, in bytes, for each time that it was resent before.
+const LEFT_FOR_OTHERS: u64 = 2 * 1024;
 /// The shortest time between two retransmissions of a packet, whatever the round trip.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
 /// The longest.
@@ -77,7 +80,10 @@ struct Slot {
     len: u32,
     /// Milliseconds from the origin.
     sent: u32,
-    resent: Option<u32>,
+    /// When it was resent for the last time, if it was.
+    resent: u32,
+    /// How often it was resent.
+    times: u32,
 }
 
 /// The history of one stream.
@@ -136,7 +142,7 @@ impl History {
         self.widen(sent, sequence);
         let index = self.index(sequence);
         if let Some(slot) = self.slots.get_mut(index) {
-            *slot = Slot { sequence, lap: self.lap, at, len, sent, resent: None };
+            *slot = Slot { sequence, lap: self.lap, at, len, sent, resent: 0, times: 0 };
         }
     }
 
@@ -198,13 +204,17 @@ impl History {
             return Answer::Unknown;
         }
         let interval = rtt.unwrap_or(UNKNOWN_RTT).clamp(MIN_INTERVAL, MAX_INTERVAL).as_millis();
-        if slot.resent.is_some_and(|resent| u128::from(millis.wrapping_sub(resent)) < interval) {
+        if slot.times > 0 && u128::from(millis.wrapping_sub(slot.resent)) < interval {
             return Answer::TooSoon;
         }
         let Some(left) = self.saved.checked_sub(100 * u64::from(slot.len)) else { return Answer::OverBudget };
+        if left < 100 * LEFT_FOR_OTHERS * u64::from(slot.times) {
+            return Answer::OverBudget;
+        }
         self.saved = left;
         if let Some(slot) = self.slots.get_mut(index) {
-            slot.resent = Some(millis);
+            slot.resent = millis;
+            slot.times = slot.times.saturating_add(1);
         }
         Answer::Packet { sequence, bytes: self.bytes_of(&slot).unwrap_or_default() }
     }
@@ -306,6 +316,25 @@ mod tests {
         let allowed = sent * 15 / 100 + usize::try_from(FIRST_SAVED).unwrap();
         assert!(resent <= allowed && resent > allowed - 2000, "{resent} of {allowed}");
         assert_eq!(history.take(at(20_000), Serial16(u16::MAX), RTT), Answer::Unknown);
+    }
+
+    #[test]
+    fn who_asks_on_and_on_leaves_room_for_what_is_lost_next() {
+        let mut history = History::new(HistoryConfig::default());
+        let mut missed = 0;
+        // 25 packets of each thousand are lost, and all of the last second are asked for ten times a second.
+        for n in 0..20_000u64 {
+            history.push(at(n), n, &packet(n, 1000));
+            if !n.is_multiple_of(100) {
+                continue;
+            }
+            for lost in (n.saturating_sub(960)..n).filter(|lost| lost.is_multiple_of(40)) {
+                let answer = history.take(at(n), short(lost), RTT);
+                let is_first = lost + 100 >= n;
+                missed += usize::from(is_first && !matches!(answer, Answer::Packet { .. }));
+            }
+        }
+        assert_eq!(missed, 0);
     }
 
     #[test]
