@@ -29,7 +29,6 @@ export class Room extends EventTarget {
   #senders = {};
   #sending = { microphone: null, camera: null, screen: null };
   #mute = false;
-  #work = Promise.resolve();
   #attempts = 0;
   #retry = null;
   #over = false;
@@ -45,10 +44,12 @@ export class Room extends EventTarget {
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
     this.#socket = socket;
     socket.onopen = () => this.#begin().catch((error) => this.#tell("problem", `${error.message ?? error}`));
+    // One after the other: a description takes time, and what comes behind it builds on it. The next connection has a
+    // queue of its own: what a closed one was about to do is never done (W3C WebRTC §4.4.1.2), so nothing may wait for it.
+    let work = Promise.resolve();
     socket.onmessage = ({ data }) => {
-      // One after the other: a description takes time, and what comes behind it builds on it.
-      this.#work = this.#work.then(() => socket === this.#socket && this.#hear(JSON.parse(data)))
-        .catch((error) => this.#fail(error));
+      work = work.then(() => socket === this.#socket && this.#hear(JSON.parse(data)))
+        .catch((error) => socket === this.#socket && this.#fail(error));
     };
     socket.onclose = () => socket === this.#socket && this.#lost();
   }

@@ -323,6 +323,10 @@ async fn pages_come_back_when_the_server_does() {
     let ada = join(&server, "back", "Ada").await;
     let bob = join(&server, "back", "Bob").await;
     people(&ada, 2).await;
+    // Bob is in the middle of a description when the server goes, and a closed connection never finishes it.
+    bob.run("chat.room.pc.setRemoteDescription = () => new Promise(() => window.isStuck = true)").await;
+    ada.click("#screen").await;
+    bob.until("window.isStuck").await;
     let address = server.url.trim_start_matches("http://").trim_end_matches('/').to_owned();
     assert!(server.interrupt().success());
     ada.until("document.getElementById('state').dataset.state !== 'connected'").await;

@@ -67,19 +67,34 @@ async fn fifty_channels_of_all_reliability_kinds_work_side_by_side() {
                 { protocol: "chat", priority: "high" }];
             const channels = await Promise.all(Array.from({ length: 49 }, (_, i) =>
                 opened(peer.open(`channel ${i}`, kinds[i % kinds.length]))));
-            let wrong = 0;
+            let wrong = 0, again = 0;
             await Promise.all(channels.map(async (channel, i) => {
+                const mayLose = channel.maxRetransmits !== null || channel.maxPacketLifeTime !== null;
                 for (let round = 0; round < 10; round++) {
                     const data = noise(1 + i * 97 + round * 1009, i + 1);
-                    if (!same(data, await echoed(channel, data))) wrong++;
+                    if (!mayLose) {
+                        if (!same(data, await echoed(channel, data))) wrong++;
+                        continue;
+                    }
+                    // A machine that pauses makes lifetimes end and timers run out. Then it is said again, and an
+                    // answer may come twice.
+                    const back = new Promise((done) => channel.onmessage = ({ data: came }) => {
+                        if (came.byteLength === data.length) done(came);
+                        else if (came.byteLength > data.length) wrong++;
+                    });
+                    channel.send(data);
+                    const repeat = setInterval(() => { again++; channel.send(data); }, 3000);
+                    if (!same(data, await within(back, `round ${round} of ${channel.label}`))) wrong++;
+                    clearInterval(repeat);
                 }
             }));
-            return { wrong, ids: new Set(channels.map((c) => c.id)).size };
+            return { wrong, again, ids: new Set(channels.map((c) => c.id)).size };
             "#,
         )
         .await;
-    // The link is loopback: even channels that may lose messages lose none.
-    assert_eq!(result, json!({ "wrong": 0, "ids": 49 }));
+    assert_eq!((&result["wrong"], &result["ids"]), (&json!(0), &json!(49)));
+    // Of 490 messages on loopback, channels that may lose some lose few.
+    assert!(result["again"].as_u64().expect("a number") < 25, "{result}");
     assert_eq!(server.stats(), (1, 50));
     browser.close().await;
 }
