@@ -538,7 +538,7 @@ impl Rtc {
     /// wait: for an application that cannot take more just now. All channels pause together, since they share the
     /// window; events that tell of sending go on.
     pub fn pause_messages(&mut self, pause: bool) {
-        self.session.reading = if pause { Reading::Paused } else { Reading::On };
+        self.session.set_reading(if pause { Reading::Paused } else { Reading::On });
     }
 
     /// Closes a channel. What was accepted is delivered or given up before; then
@@ -567,8 +567,9 @@ impl Rtc {
 
     /// Says at which buffered amount, in bytes, [`Event::BufferedAmountLow`](crate::Event::BufferedAmountLow) is told; 0 is the default.
     pub fn set_buffered_amount_low_threshold(&mut self, channel: ChannelId, bytes: usize) {
-        if let Some(stream) = self.session.channels.stream(channel) {
-            self.session.association.set_buffered_amount_low_threshold(stream, bytes);
+        let (_, channels, association, _) = self.session.channel_parts();
+        if let Some(stream) = channels.stream(channel) {
+            association.set_buffered_amount_low_threshold(stream, bytes);
         }
     }
 

@@ -244,6 +244,11 @@ impl Agent {
         }
     }
 
+    /// Whether data was sent since the last consent check.
+    pub(crate) fn has_traffic(&self) -> bool {
+        self.consent.has_traffic
+    }
+
     /// Consent ran out or was revoked: nothing is sent over the pair any more, in this generation
     /// (RFC 7675 §5.1).
     pub(super) fn on_consent_lost(&mut self, now: Instant) {

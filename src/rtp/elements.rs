@@ -3,10 +3,13 @@
 //! A block says in its profile which form its elements have. One-byte elements have ids 1 to 14 and 1 to 16
 //! bytes of data; two-byte elements have ids 1 to 255 and 0 to 255 bytes. A byte of 0 is padding.
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
+use crate::types::ids::Ssrc;
 use crate::wire::reader::Reader;
 use crate::wire::writer::Writer;
+
+use super::header::FIXED_LEN;
 
 /// The profile of one-byte elements (RFC 8285 §4.2).
 pub const ONE_BYTE: u16 = 0xbede;
@@ -135,10 +138,18 @@ impl<'a> Iterator for Elements<'a> {
 /// How many elements one block takes when it is written.
 const MAX_ELEMENTS: usize = 32;
 
+/// Bytes of a header that are put together before they are appended: nearly always all of them.
+const STAGE: usize = 96;
+
 /// Writes the extension block of one packet. Made by [`Fields::emit`](super::header::Fields::emit).
+///
+/// What is written is staged, and appended in one step when it is complete: this is done for every packet, and each
+/// step costs more than the few bytes of an element.
 #[derive(Debug)]
 pub struct ElementsWriter<'a> {
     out: &'a mut BytesMut,
+    stage: [u8; STAGE],
+    staged: usize,
     /// Where the block starts, its 4-byte header included.
     start: usize,
     form: Form,
@@ -148,54 +159,109 @@ pub struct ElementsWriter<'a> {
 }
 
 impl<'a> ElementsWriter<'a> {
-    pub(super) fn new(out: &'a mut BytesMut, form: Form) -> Self {
-        let start = out.len();
-        ElementsWriter { out, start, form, places: [0; MAX_ELEMENTS], count: 0 }
+    /// A writer of the block that follows `fixed` and `csrcs`, the front of the header, which it appends as well.
+    pub(super) fn new(out: &'a mut BytesMut, form: Form, fixed: [u8; FIXED_LEN], csrcs: &[Ssrc]) -> Self {
+        let mut stage = [0; STAGE];
+        // The stage is longer.
+        stage.first_chunk_mut().into_iter().for_each(|front| *front = fixed);
+        let mut w = ElementsWriter {
+            out,
+            stage,
+            staged: FIXED_LEN,
+            start: 0,
+            form,
+            places: [0; MAX_ELEMENTS],
+            count: 0,
+        };
+        csrcs.iter().for_each(|csrc| w.append(&csrc.0.to_be_bytes()));
+        w.start = w.end();
+        w
+    }
+
+    /// Where the next byte goes in `out`.
+    #[inline]
+    fn end(&self) -> usize {
+        self.out.len() + self.staged
+    }
+
+    /// Writes bytes.
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) {
+        if self.staged + bytes.len() > STAGE {
+            self.flush();
+        }
+        match self.stage.get_mut(self.staged..self.staged + bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                self.staged += bytes.len();
+            }
+            // Longer than the stage, which is empty now.
+            None => self.out.put_slice(bytes),
+        }
+    }
+
+    /// Appends what is staged.
+    fn flush(&mut self) {
+        self.out.put_slice(self.stage.get(..self.staged).unwrap_or_default());
+        self.staged = 0;
     }
 
     /// Appends an element: `id` 1 to 255 and at most 255 bytes of `data`. False when it cannot be written.
     ///
     /// One-byte elements become two-byte ones as soon as an element needs it: an id above 14, no data, or
     /// more than 16 bytes. Whether the peer allows that is the caller's business (RFC 8285 §6).
+    #[inline]
     pub fn push(&mut self, id: u8, data: &[u8]) -> bool {
-        self.push_with(id, data.len(), |w| w.slice(data))
+        if !self.begin(id, data.len()) {
+            return false;
+        }
+        self.append(data);
+        true
     }
 
     /// Appends an element of `len` bytes that `write` writes.
     pub fn push_with(&mut self, id: u8, len: usize, write: impl FnOnce(&mut Writer<'_>)) -> bool {
-        let Ok(len_byte) = u8::try_from(len) else { return false };
+        if !self.begin(id, len) {
+            return false;
+        }
+        self.flush();
+        let mut w = Writer::new(self.out);
+        write(&mut w);
+        debug_assert_eq!(w.written(), len, "an element wrote another length than announced");
+        true
+    }
+
+    /// Writes the head of an element, and in front of the first one room for that of the block.
+    #[inline]
+    fn begin(&mut self, id: u8, len: usize) -> bool {
+        let Ok(len) = u8::try_from(len) else { return false };
         if id == 0 || self.count == MAX_ELEMENTS {
             return false;
         }
-        if self.out.len() == self.start {
-            Writer::new(self.out).zeros(4);
+        if self.end() == self.start {
+            self.append(&[0; 4]);
         }
         if self.form == Form::OneByte && (id > 14 || !(1..=16).contains(&len)) {
             self.widen();
         }
+        let at = u16::try_from(self.end() - self.start).unwrap_or(u16::MAX);
         let Some(place) = self.places.get_mut(self.count) else { return false };
-        *place = u16::try_from(self.out.len() - self.start).unwrap_or(u16::MAX);
+        *place = at;
         self.count += 1;
-        let mut w = Writer::new(self.out);
         match self.form {
-            Form::OneByte => w.u8(id << 4 | (len_byte - 1)),
-            Form::TwoByte => {
-                w.u8(id);
-                w.u8(len_byte);
-            }
+            Form::OneByte => self.append(&[id << 4 | (len - 1)]),
+            Form::TwoByte => self.append(&[id, len]),
         }
-        let before = w.written();
-        write(&mut w);
-        debug_assert_eq!(w.written() - before, len, "an element wrote another length than announced");
         true
     }
 
     /// Gives every element written so far a head of two bytes, from the last to the first.
     fn widen(&mut self) {
+        self.flush();
         self.form = Form::TwoByte;
         let mut end = self.out.len();
         let places = self.places.get_mut(..self.count).unwrap_or_default();
-        Writer::new(self.out).zeros(places.len());
+        self.out.put_bytes(0, places.len());
         for (before, place) in places.iter_mut().enumerate().rev() {
             let from = self.start + usize::from(*place);
             let to = from + before;
@@ -209,15 +275,17 @@ impl<'a> ElementsWriter<'a> {
         }
     }
 
-    /// Pads the block and fills its header in; false when nothing was written.
-    pub(super) fn finish(self) -> bool {
-        if self.out.len() == self.start {
+    /// Pads the block, fills its header in and appends all that is staged; false when there is no block.
+    pub(super) fn finish(mut self) -> bool {
+        let len = self.end() - self.start;
+        let padding = len.next_multiple_of(4) - len;
+        self.append([0; 3].get(..padding).unwrap_or_default());
+        self.flush();
+        if len == 0 {
             return false;
         }
         // RFC 3550 §5.3.1: the length counts 32-bit words behind the block's own header.
-        let len = self.out.len() - self.start;
-        Writer::new(self.out).zeros(len.next_multiple_of(4) - len);
-        let words = u16::try_from((len.next_multiple_of(4) - 4) / 4).unwrap_or(u16::MAX);
+        let words = u16::try_from((len + padding - 4) / 4).unwrap_or(u16::MAX);
         if let Some(head) = self.out.get_mut(self.start..).and_then(|s| s.first_chunk_mut::<4>()) {
             let ([a, b], [c, d]) = (self.form.profile().to_be_bytes(), words.to_be_bytes());
             *head = [a, b, c, d];
@@ -294,7 +362,7 @@ mod tests {
     #[test]
     fn a_block_grows_to_two_byte_heads_when_an_element_needs_it() {
         let mut out = BytesMut::from(&b"head"[..]);
-        let mut w = ElementsWriter::new(&mut out, Form::OneByte);
+        let mut w = ElementsWriter::new(&mut out, Form::OneByte, *b"fixed header", &[]);
         assert!(w.push(1, b"a"));
         assert!(w.push(2, b"bcd"));
         assert!(w.push(200, b""));
@@ -302,9 +370,30 @@ mod tests {
         assert!(!w.push(0, b"e"));
         assert!(!w.push(4, &[0; 256]));
         assert!(w.finish());
-        assert_eq!(&out[..8], b"head\x10\x00\x00\x04");
+        assert_eq!(&out[..20], b"headfixed header\x10\x00\x00\x04");
         let expected = vec![(1, b"a".to_vec()), (2, b"bcd".to_vec()), (200, vec![]), (3, b"e".to_vec())];
-        assert_eq!(list(TWO_BYTE, &out[8..]), expected);
+        assert_eq!(list(TWO_BYTE, &out[20..]), expected);
+    }
+
+    #[test]
+    fn what_the_stage_does_not_hold_is_written_all_the_same() {
+        let elements: Vec<(u8, Vec<u8>)> = (1..=14).map(|id| (id, vec![id; usize::from(id)])).collect();
+        for last in [16, 17, 255] {
+            let csrcs: Vec<Ssrc> = (0..15).map(Ssrc).collect();
+            let mut out = BytesMut::new();
+            let mut w = ElementsWriter::new(&mut out, Form::OneByte, [7; FIXED_LEN], &csrcs);
+            assert!(elements.iter().all(|(id, data)| w.push(*id, data)));
+            assert!(w.push(1, &vec![9; last]));
+            assert!(w.push_with(2, 5, |w| w.slice(b"large")));
+            assert!(w.finish());
+            let block = FIXED_LEN + 4 * csrcs.len();
+            assert_eq!((out[0], out[block - 1], out.len() % 4), (7, 14, 0));
+            let profile = if last > 16 { TWO_BYTE } else { ONE_BYTE };
+            assert_eq!(out[block..block + 2], profile.to_be_bytes());
+            let mut expected = elements.clone();
+            expected.extend([(1, vec![9; last]), (2, b"large".to_vec())]);
+            assert_eq!(list(profile, &out[block + 4..]), expected);
+        }
     }
 
     #[test]

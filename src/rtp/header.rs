@@ -258,6 +258,7 @@ impl Fields {
     ///
     /// The extension block is left out when `elements` writes nothing. `form` is where the elements start
     /// from: see [`ElementsWriter::push`]. The payload is appended behind it by the caller.
+    #[inline]
     pub fn emit(
         &self,
         out: &mut BytesMut,
@@ -268,17 +269,12 @@ impl Fields {
         let start = out.len();
         let csrcs = csrcs.get(..csrcs.len().min(15)).unwrap_or_default();
         let count = u8::try_from(csrcs.len()).unwrap_or(0);
-        let mut w = Writer::new(out);
         let second = self.payload_type.value() | if self.marker { MARKER } else { 0 };
         let [s0, s1] = self.sequence.0.to_be_bytes();
         let [t0, t1, t2, t3] = self.timestamp.0.to_be_bytes();
         let [i0, i1, i2, i3] = self.ssrc.0.to_be_bytes();
-        // One step for the whole: this is written for every packet.
-        w.slice(&[VERSION << 6 | count, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3]);
-        for csrc in csrcs {
-            w.u32(csrc.0);
-        }
-        let mut writer = ElementsWriter::new(out, form);
+        let fixed = [VERSION << 6 | count, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3];
+        let mut writer = ElementsWriter::new(out, form, fixed, csrcs);
         elements(&mut writer);
         if writer.finish() {
             set_bit(out, start, 0x10);

@@ -75,8 +75,11 @@ pub(crate) struct Session {
     /// Addresses that authentic checks came from, for whoever routes datagrams; read and emptied by it.
     pub(crate) authenticated: Vec<(SocketAddr, SocketAddr, Protocol)>,
     pub(crate) tap: Tap,
-    pub(crate) reading: Reading,
+    reading: Reading,
     stirred: bool,
+    /// Set when everything but media has nothing to say until the time it holds, or ever, and forgotten with the first
+    /// thing that may change that: a forwarder that only sends media asks nobody else, packet after packet.
+    calm: Option<Calm>,
     /// How the association comes up.
     start: Start,
     /// Data has moved lately. Then the memory that busy times need is kept.
@@ -106,6 +109,12 @@ pub(crate) enum Reading {
     Paused,
 }
 
+/// What transport and association said when they were asked last: nothing now, and when they will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Calm {
+    next_timeout: Option<Instant>,
+}
+
 /// How long after the last data a connection counts as idle.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
@@ -127,6 +136,7 @@ impl Session {
             tap: Tap::new(limits.tap_bytes),
             reading: Reading::On,
             stirred: false,
+            calm: None,
             start: Start::NoData,
             busy: Timer::new(),
             failed: Timer::new(),
@@ -150,6 +160,7 @@ impl Session {
 
     /// The peer's end of the SCTP association, as it was signalled.
     pub(crate) fn set_remote_data(&mut self, port: u16, max_message_size: usize, init: Option<Vec<u8>>) {
+        self.calm = None;
         self.association.set_remote_port(port);
         self.association.set_remote_max_message_size(max_message_size);
         if let Start::NoData = self.start {
@@ -165,6 +176,7 @@ impl Session {
 
     /// An offer says that the handshake may travel in checks: the peer's may come before its answer.
     pub(crate) fn on_offered(&mut self) {
+        self.calm = None;
         if self.limits.sped && !self.transport.is_begun() {
             self.transport.ice.set_embed(Embed::Begin);
         }
@@ -217,7 +229,14 @@ impl Session {
 
     /// Something changed that only an offer can tell the peer.
     pub(crate) fn on_negotiation_needed(&mut self) {
+        self.calm = None;
         self.events.push_back(Event::NegotiationNeeded);
+    }
+
+    /// Whether received messages are handed out from now on.
+    pub(crate) fn set_reading(&mut self, reading: Reading) {
+        self.calm = None;
+        self.reading = reading;
     }
 
     /// A datagram, or several of equal size that arrived as one.
@@ -318,6 +337,7 @@ impl Session {
         if self.life != Life::Live || (agreed.is_empty() && self.media.is_none()) {
             return;
         }
+        self.calm = None;
         let media = self.media.get_or_insert_with(|| Box::new(make()));
         media.apply(agreed, &mut self.events);
         self.set_media_keys();
@@ -334,6 +354,7 @@ impl Session {
     /// For commands of media that tell something.
     pub(crate) fn media_events(&mut self) -> Option<(Instant, &mut Media, &mut VecDeque<Event>)> {
         let media = self.media.as_mut().filter(|_| self.life == Life::Live)?;
+        self.calm = None;
         Some((self.now, media, &mut self.events))
     }
 
@@ -360,7 +381,11 @@ impl Session {
 
     /// Data moved.
     fn on_traffic(&mut self) {
-        self.transport.ice.on_traffic(self.now);
+        // The first since the last consent check brings the next one nearer.
+        if !self.transport.ice.has_traffic() {
+            self.calm = None;
+            self.transport.ice.on_traffic(self.now);
+        }
         self.busy.arm(self.now + IDLE_AFTER);
     }
 
@@ -390,6 +415,7 @@ impl Session {
 
     /// Takes what the machines found out, each fact once, from the bottom up.
     fn settle(&mut self) {
+        self.calm = None;
         self.settle_gathering();
         while let Some(fact) = self.transport.ice.poll_fact() {
             self.on_ice(fact);
@@ -562,6 +588,7 @@ impl Session {
             return;
         }
         tracing::debug!(%reason, "connection over");
+        self.calm = None;
         // What arrived before the end is handed out before it.
         while let Some(event) = self.association.poll_event() {
             self.on_sctp(event);
@@ -586,21 +613,36 @@ impl Session {
         if self.life == Life::Closed {
             return None;
         }
-        let now = self.now;
+        if self.calm.is_some() {
+            debug_assert!(self.transport.poll_transmit().is_none(), "something was due without being told");
+            return self.poll_media();
+        }
         if let Some(outbound) = self.transport.poll_transmit() {
             return Some(outbound);
         }
-        if let Some(media) = self.media.as_mut().filter(|media| media.has_output(now))
-            && let Some((outbound, kind)) = self.transport.poll_media(media, now, self.limits.max_segments)
-        {
-            match kind {
-                RunKind::Rtp => self.on_traffic(),
-                // A report was given the room of a whole datagram.
-                RunKind::Rtcp if !self.busy.is_armed() => self.transport.pool.shrink(),
-                RunKind::Rtcp => {}
-            }
+        if let Some(outbound) = self.poll_media() {
             return Some(outbound);
         }
+        self.poll_application()
+    }
+
+    /// The next report, or media.
+    fn poll_media(&mut self) -> Option<Outbound> {
+        let now = self.now;
+        let media = self.media.as_mut().filter(|media| media.has_output(now))?;
+        let (outbound, kind) = self.transport.poll_media(media, now, self.limits.max_segments)?;
+        match kind {
+            RunKind::Rtp => self.on_traffic(),
+            // A report was given the room of a whole datagram.
+            RunKind::Rtcp if !self.busy.is_armed() => self.transport.pool.shrink(),
+            RunKind::Rtcp => {}
+        }
+        Some(outbound)
+    }
+
+    /// The next data; when all is over and said, what servers are told.
+    fn poll_application(&mut self) -> Option<Outbound> {
+        let now = self.now;
         let Session { association, tap, .. } = self;
         let is_silent = association.is_silent();
         let outbound = self.transport.poll_application(is_silent, self.limits.max_segments, |out| {
@@ -632,11 +674,16 @@ impl Session {
     pub(crate) fn channel_parts(
         &mut self,
     ) -> (Instant, &mut Channels, &mut Association, &mut VecDeque<Event>) {
+        self.calm = None;
         (self.now, &mut self.channels, &mut self.association, &mut self.events)
     }
 
     /// The next event. A message leaves the receive window here.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        if self.calm.is_some() && self.events.is_empty() {
+            return None;
+        }
+        self.calm = None;
         loop {
             if let Some(event) = self.events.pop_front() {
                 if let Some(media) = &mut self.media {
@@ -680,7 +727,20 @@ impl Session {
         // Without a path nothing could leave, whatever is due.
         let media = self.media.as_ref().filter(|_| self.transport.ice.send_path().is_some());
         let media = media.and_then(|media| media.next_timeout());
-        let (transport, association) = (self.transport.next_timeout(), self.association.next_timeout());
-        earliest([transport, association, media, self.failed.deadline(), self.busy.deadline()])
+        let rest = self.calm.map_or_else(|| self.rest_timeout(), |calm| calm.next_timeout);
+        debug_assert_eq!(rest, self.rest_timeout(), "a deadline changed without being told");
+        if self.calm.is_none()
+            && self.events.is_empty()
+            && self.transport.is_silent()
+            && self.association.is_silent()
+        {
+            self.calm = Some(Calm { next_timeout: rest });
+        }
+        earliest([rest, media, self.failed.deadline(), self.busy.deadline()])
+    }
+
+    /// When transport or association have something to do.
+    fn rest_timeout(&self) -> Option<Instant> {
+        earliest([self.transport.next_timeout(), self.association.next_timeout()])
     }
 }

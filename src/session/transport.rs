@@ -360,6 +360,11 @@ impl Transport {
         }
     }
 
+    /// Whether neither servers nor a packet that was held back may have something to send by themselves.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.gather.is_none() && self.held.is_none()
+    }
+
     fn poll_gather(&mut self) -> Option<Outbound> {
         let outbound = self.gather.as_mut()?.poll_transmit(&mut self.pool)?;
         self.count_sent(&outbound);

@@ -36,9 +36,10 @@ impl Bucket {
     }
 
     fn fill(&mut self, now: Instant, bytes: u64, rate: u64) {
-        let nanos = (u128::from(bytes) * 8_000_000_000).checked_div(u128::from(rate)).unwrap_or(u128::MAX);
+        // No packet has 2 GB.
+        let nanos = bytes.saturating_mul(8_000_000_000).checked_div(rate);
         // Whatever the rate, a packet does not close the bucket for longer than this.
-        let time = u64::try_from(nanos).map_or(SECOND, Duration::from_nanos).min(SECOND);
+        let time = nanos.map_or(SECOND, Duration::from_nanos).min(SECOND);
         self.dry = Some(self.dry.map_or(now, |dry| dry.max(now)) + time);
     }
 }
@@ -49,11 +50,21 @@ pub struct Pacer {
     burst: Bucket,
     total: Bucket,
     ceiling: Option<u64>,
+    /// From when on both buckets have room: it is asked for several times for each packet.
+    next: Option<Instant>,
     /// Bits per second that usually leave.
     usual: u64,
-    /// Bytes since the window began.
-    window: Option<(Instant, u64)>,
+    window: Option<Window>,
     queued: u64,
+}
+
+/// Over which the usual rate is measured.
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    ends: Instant,
+    /// Bytes since it began.
+    bytes: u64,
 }
 
 impl Pacer {
@@ -65,6 +76,7 @@ impl Pacer {
     /// What is sent stays below `ceiling` bits per second, if there is one.
     pub fn set_ceiling(&mut self, ceiling: Option<u64>) {
         self.ceiling = ceiling;
+        self.note_next();
     }
 
     /// The ceiling that is set.
@@ -84,8 +96,12 @@ impl Pacer {
 
     /// From when on a packet may leave; `None` for at once.
     pub fn next_send(&self) -> Option<Instant> {
+        self.next
+    }
+
+    fn note_next(&mut self) {
         let total = self.ceiling.and_then(|_| self.total.open(SECOND));
-        self.burst.open(BURST).max(total)
+        self.next = self.burst.open(BURST).max(total);
     }
 
     /// A packet of so many bytes left, paced or not: what must not wait counts as well.
@@ -96,6 +112,7 @@ impl Pacer {
         if let Some(ceiling) = self.ceiling {
             self.total.fill(now, bytes, ceiling);
         }
+        self.note_next();
     }
 
     /// The rate of bursts, in bits per second.
@@ -107,17 +124,17 @@ impl Pacer {
     }
 
     fn measure(&mut self, now: Instant, bytes: u64) {
-        let (began, before) = self.window.unwrap_or((now, 0));
-        let passed = now.saturating_duration_since(began);
-        if passed < WINDOW {
-            self.window = Some((began, before.saturating_add(bytes)));
+        let window = self.window.get_or_insert(Window { began: now, ends: now + WINDOW, bytes: 0 });
+        if now < window.ends {
+            window.bytes = window.bytes.saturating_add(bytes);
             return;
         }
+        let passed = now.saturating_duration_since(window.began);
         let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = before.saturating_mul(8_000) / millis;
+        let rate = window.bytes.saturating_mul(8_000) / millis;
         // A pause is forgotten at once, a rise within a second.
         self.usual = if self.usual == 0 { rate } else { self.usual / 2 + rate / 2 };
-        self.window = Some((now, bytes));
+        *window = Window { began: now, ends: now + WINDOW, bytes };
     }
 }
 

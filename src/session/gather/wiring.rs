@@ -91,6 +91,7 @@ impl Session {
         &mut self,
         candidate: &Candidate,
     ) -> Result<RemoteCandidate, RemoteCandidateError> {
+        self.calm = None;
         let taken = self.transport.ice.add_remote_candidate(self.now, candidate)?;
         if let Some(gather) = &mut self.transport.gather
             && taken != RemoteCandidate::Ignored

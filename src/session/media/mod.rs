@@ -274,7 +274,10 @@ impl Media {
         for encoding in &line.agreed.sender.encodings {
             let known = old.iter().position(|stream| stream.ssrc == encoding.ssrc);
             let is_known = known.map(|at| old.swap_remove(at));
-            line.streams.push(is_known.unwrap_or_else(|| SendStream::new(encoding)));
+            let mut stream = is_known.unwrap_or_else(|| SendStream::new(encoding));
+            // Payload types may have got another meaning.
+            stream.sent_as = None;
+            line.streams.push(stream);
         }
         self.control.say_goodbye(&old);
         self.cname.clear();

@@ -145,11 +145,8 @@ impl Media {
     ) {
         let (at, stream) = place;
         let Some(line) = self.lines.get_mut(at).and_then(Option::as_deref_mut) else { return };
-        let Some(format) = line.agreed.formats.iter().find(|format| format.send == packet.payload_type)
-        else {
-            return;
-        };
         let Some(stream) = line.streams.get_mut(stream) else { return };
+        let Some(format) = stream.format(&line.agreed.formats, packet.payload_type) else { return };
         if stream.reports.packets() == 0 {
             self.control.on_stream(now);
         }
@@ -158,13 +155,16 @@ impl Media {
         stream.next_sequence = stream.next_sequence.max(packet.sequence + 1);
         stream.reports.set_clock_rate(format.clock_rate);
         stream.reports.on_sent(now, Serial32(packet.timestamp), payload_len);
-        let nack = format.feedback.nack;
         let (bytes, sequence, payload_type) = self.protect(pool, place, packet, payload_len, bytes);
         let Some(line) = self.lines.get_mut(at).and_then(Option::as_deref_mut) else { return };
         let Some(stream) = line.streams.get(place.1) else { return };
         // RFC 4588 §8.6: retransmission is bound to the payload type that is on the wire.
-        let rtx = line.format_sent(payload_type).is_some_and(|format| format.rtx.is_some());
-        let history = match (nack, rtx && stream.repair.is_some()) {
+        let rtx = if payload_type == format.payload_type {
+            format.rtx
+        } else {
+            line.format_sent(payload_type).is_some_and(|format| format.rtx.is_some())
+        };
+        let history = match (format.nack, rtx && stream.repair.is_some()) {
             (false, _) => Keep::Nothing,
             (true, true) => Keep::Clear,
             (true, false) => Keep::Sealed,
@@ -206,7 +206,8 @@ impl Media {
         if let Some(run) = self.pop_run(now, Class::Audio, max_segments) {
             return Some(run);
         }
-        if self.control.pacer.may_send(now)
+        if !self.control.resend.is_empty()
+            && self.control.pacer.may_send(now)
             && let Some(contents) = self.pop_resend(now, pool)
         {
             self.control.pacer.on_sent(now, contents.len());

@@ -5,9 +5,9 @@ use crate::payload;
 use crate::rtp::extended::ExtendedSequence;
 use crate::rtp::stream::key_frames::{DEFAULT_INTERVAL, KeyFrameRequests, Repeat};
 use crate::rtp::stream::send::{History, HistoryConfig, Reports, Rtx};
-use crate::session::negotiate::Encoding;
+use crate::session::negotiate::{Encoding, Format};
 use crate::types::codec::Codec;
-use crate::types::ids::{Rid, Ssrc};
+use crate::types::ids::{Pt, Rid, Ssrc};
 
 use super::stats::Requests;
 
@@ -22,6 +22,8 @@ pub(super) struct SendStream {
     pub(super) is_known: bool,
     /// Whether it has reported on the source of retransmissions.
     pub(super) is_repair_known: bool,
+    /// The format of the last packet.
+    pub(super) sent_as: Option<SentAs>,
     pub(super) reports: Reports,
     /// What the peer may ask for again.
     pub(super) history: History,
@@ -47,6 +49,29 @@ pub(super) struct SendStream {
     pub(super) bitrate_limit: Option<u64>,
 }
 
+/// What matters of a format for each packet that is sent in it: formats are large, and packets come in runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SentAs {
+    pub(super) payload_type: Pt,
+    pub(super) codec: Codec,
+    pub(super) clock_rate: u32,
+    pub(super) nack: bool,
+    /// Retransmissions have a payload type.
+    pub(super) rtx: bool,
+}
+
+impl From<&Format> for SentAs {
+    fn from(format: &Format) -> Self {
+        SentAs {
+            payload_type: format.send,
+            codec: format.codec,
+            clock_rate: format.clock_rate,
+            nack: format.feedback.nack,
+            rtx: format.rtx.is_some(),
+        }
+    }
+}
+
 impl SendStream {
     pub(super) fn new(encoding: &Encoding) -> Self {
         let Encoding { rid, ssrc, rtx, fec } = *encoding;
@@ -59,6 +84,7 @@ impl SendStream {
             rtx,
             is_known: false,
             is_repair_known: false,
+            sent_as: None,
             reports: Reports::new(90_000),
             history: History::new(HistoryConfig::default()),
             repair: rtx.map(|rtx| Rtx::new(rtx, first(rtx))),
@@ -72,6 +98,14 @@ impl SendStream {
             protection: Protection::new(fec),
             bitrate_limit: None,
         }
+    }
+
+    /// The format among `formats` that packets are sent in under this payload type.
+    pub(super) fn format(&mut self, formats: &[Format], payload_type: Pt) -> Option<SentAs> {
+        if self.sent_as.is_none_or(|held| held.payload_type != payload_type) {
+            self.sent_as = formats.iter().find(|format| format.send == payload_type).map(SentAs::from);
+        }
+        self.sent_as
     }
 
     /// A packet of parity takes the number behind the last packet: the source and that number.
