@@ -108,12 +108,21 @@ pub(super) fn emit_picture_id(id: PictureId, w: &mut Writer<'_>) {
 /// Writes another picture number and base layer number over those of a payload, in place, keeping their
 /// widths: what a forwarder does so that a viewer sees no jump. Numbers that are not there are not added.
 pub fn renumber(payload: &mut [u8], picture: u16, tl0: u8) {
-    let Ok(old) = Descriptor::read(&mut Reader::new(payload, "VP8 descriptor")) else { return };
-    let picture_bytes = match old.picture_id {
-        Some(PictureId { long: true, .. }) => 2,
-        Some(_) => 1,
-        None => 0,
+    // Only what the numbers' places depend on is read: this is done for every packet and viewer.
+    let Some([first, extension]) = payload.first_chunk::<2>().copied() else { return };
+    if first & 0x80 == 0 {
+        return;
+    }
+    let picture_bytes = match (extension & 0x80 != 0, payload.get(2)) {
+        (false, _) => 0,
+        (true, Some(first)) => 1 + usize::from(first >> 7),
+        (true, None) => return,
     };
+    let has_tl0 = extension & 0x40 != 0;
+    let end = 2 + picture_bytes + usize::from(has_tl0) + usize::from(extension & 0x30 != 0);
+    if payload.len() < end {
+        return;
+    }
     if let Some(place) = payload.get_mut(2..2 + picture_bytes) {
         let [high, low] = picture.to_be_bytes();
         match place {
@@ -122,7 +131,7 @@ pub fn renumber(payload: &mut [u8], picture: u16, tl0: u8) {
             _ => {}
         }
     }
-    if let Some(place) = payload.get_mut(2 + picture_bytes).filter(|_| old.tl0.is_some()) {
+    if let Some(place) = payload.get_mut(2 + picture_bytes).filter(|_| has_tl0) {
         *place = tl0;
     }
 }

@@ -31,6 +31,7 @@ pub const EXTENSION_HEADER_LEN: usize = 4;
 
 const VERSION: u8 = 2;
 const MARKER: u8 = 0x80;
+const EXTENSION: u8 = 0x10;
 
 /// Where the extension block of a packet lies and what it says of itself (RFC 3550 §5.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,17 +269,52 @@ impl Fields {
     ) {
         let start = out.len();
         let csrcs = csrcs.get(..csrcs.len().min(15)).unwrap_or_default();
-        let count = u8::try_from(csrcs.len()).unwrap_or(0);
+        let fixed = self.fixed(u8::try_from(csrcs.len()).unwrap_or(0));
+        let mut writer = ElementsWriter::new(out, form, fixed, csrcs);
+        elements(&mut writer);
+        if writer.finish() {
+            set_bit(out, start, EXTENSION);
+        }
+    }
+
+    /// Appends a header without contributing sources whose extension block was written before.
+    #[inline]
+    pub(crate) fn emit_with(&self, out: &mut BytesMut, block: &WrittenBlock) {
+        let mut front = [0; FIXED_LEN + WrittenBlock::MAX];
+        let fixed = self.fixed(if block.len > 0 { EXTENSION } else { 0 });
+        front.first_chunk_mut().into_iter().for_each(|place| *place = fixed);
+        front.last_chunk_mut().into_iter().for_each(|place| *place = block.bytes);
+        out.extend_from_slice(front.get(..FIXED_LEN + usize::from(block.len)).unwrap_or_default());
+    }
+
+    /// The first twelve bytes; `bits` go beside the version.
+    #[inline]
+    fn fixed(&self, bits: u8) -> [u8; FIXED_LEN] {
         let second = self.payload_type.value() | if self.marker { MARKER } else { 0 };
         let [s0, s1] = self.sequence.0.to_be_bytes();
         let [t0, t1, t2, t3] = self.timestamp.0.to_be_bytes();
         let [i0, i1, i2, i3] = self.ssrc.0.to_be_bytes();
-        let fixed = [VERSION << 6 | count, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3];
-        let mut writer = ElementsWriter::new(out, form, fixed, csrcs);
-        elements(&mut writer);
-        if writer.finish() {
-            set_bit(out, start, 0x10);
-        }
+        [VERSION << 6 | bits, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3]
+    }
+}
+
+/// An extension block as it was written, its own header included: most packets of a stream have the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WrittenBlock {
+    bytes: [u8; WrittenBlock::MAX],
+    len: u8,
+}
+
+impl WrittenBlock {
+    /// Longer ones are not remembered, in bytes.
+    const MAX: usize = 32;
+
+    /// The block of a header without contributing sources, which ends where `header` ends.
+    pub(crate) fn of(header: &[u8]) -> Option<Self> {
+        let block = header.get(FIXED_LEN..)?;
+        let mut bytes = [0; WrittenBlock::MAX];
+        bytes.get_mut(..block.len())?.copy_from_slice(block);
+        Some(WrittenBlock { bytes, len: u8::try_from(block.len()).ok()? })
     }
 }
 

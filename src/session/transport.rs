@@ -378,6 +378,7 @@ impl Transport {
     }
 
     /// A packet without room around it goes out, whichever way.
+    #[inline]
     fn carried(&mut self, transmit: Transmit) -> Option<Outbound> {
         let outbound = match &mut self.gather {
             None => Outbound::Transmit(transmit),
@@ -407,6 +408,7 @@ impl Transport {
     }
 
     /// The next datagram of media, or run of them. Nothing is asked for while there is no path.
+    #[inline]
     pub(crate) fn poll_media(
         &mut self,
         media: &mut Media,
@@ -512,6 +514,7 @@ impl Transport {
         self.ice.on_data_sent(packets as u64, length as u64);
     }
 
+    #[inline]
     fn count_sent(&mut self, outbound: &Outbound) {
         let transmit = match outbound {
             Outbound::Transmit(transmit) => transmit,
@@ -529,6 +532,7 @@ impl Transport {
     }
 }
 
+#[inline]
 fn plain(source: SocketAddr, destination: SocketAddr, protocol: Protocol, contents: BytesMut) -> Transmit {
     Transmit {
         contents: contents.into(),

@@ -10,6 +10,8 @@
 
 use std::time::Instant;
 
+use bytes::BytesMut;
+
 use crate::buffer::Pool;
 use crate::rtp::elements::{ElementsWriter, Form};
 use crate::rtp::ext::Kind;
@@ -22,7 +24,7 @@ use crate::types::ids::{Pt, Rid, Ssrc};
 use crate::wire::serial::Serial32;
 
 use super::Media;
-use super::line::{Line, is_filled_in};
+use super::line::Line;
 use super::packet::{OutgoingPacket, RtpPacket, SendMediaError};
 use super::send::{FILLED_IN, Written};
 
@@ -53,26 +55,16 @@ impl Media {
             return Err(SendMediaError::Overtaken);
         }
         let (at, stream) = place;
-        let line = self.lines.get(at).and_then(Option::as_deref).ok_or(SendMediaError::UnknownTransceiver)?;
+        let line = self
+            .lines
+            .get_mut(at)
+            .and_then(Option::as_deref_mut)
+            .ok_or(SendMediaError::UnknownTransceiver)?;
         if !self.queue.has_room(line.class(), 1, most, self.limits.send_buffer) {
             return Err(SendMediaError::WouldBlock);
         }
         let out = pool.tail(most + MAX_RTP_OVERHEAD);
-        let fields = Fields {
-            marker: rewrite.marker,
-            payload_type,
-            sequence: short_sequence(rewrite.sequence),
-            timestamp: Serial32(rewrite.timestamp),
-            ssrc: line.ssrc(stream),
-        };
-        let mut csrcs = [Ssrc(0); MAX_CSRCS];
-        let count = if header.csrc_len() == 0 { 0 } else { copy_csrcs(packet, &mut csrcs) };
-        let csrcs = csrcs.get(..count).unwrap_or_default();
-        fields.emit(out, csrcs, Form::OneByte, |w| {
-            line.write_filled_in(stream, w);
-            write_elements(line, packet, rewrite, w);
-        });
-        let written = Written::in_front(&line.send, out, count);
+        let (written, count) = write_header(line, stream, payload_type, packet, rewrite, out);
         let start = out.len();
         out.extend_from_slice(payload);
         rewrite.numbers.apply(out.get_mut(start..).unwrap_or_default());
@@ -83,13 +75,45 @@ impl Media {
     }
 }
 
+/// Writes the header of a packet into `out`, which is empty. Where places are to be filled in, and how many
+/// contributing sources there are.
+fn write_header(
+    line: &mut Line,
+    stream: usize,
+    payload_type: Pt,
+    packet: &RtpPacket,
+    rewrite: &Rewrite<'_>,
+    out: &mut BytesMut,
+) -> (Written, usize) {
+    let fields = Fields {
+        marker: rewrite.marker,
+        payload_type,
+        sequence: short_sequence(rewrite.sequence),
+        timestamp: Serial32(rewrite.timestamp),
+        ssrc: line.ssrc(stream),
+    };
+    let is_plain = packet.header().csrc_len() == 0 && !packet.has_elements;
+    if is_plain && let Some(front) = line.streams.get(stream).and_then(|stream| stream.front()) {
+        fields.emit_with(out, &front.block);
+        return (front.written, 0);
+    }
+    let mut csrcs = [Ssrc(0); MAX_CSRCS];
+    let count = copy_csrcs(packet, &mut csrcs);
+    fields.emit(out, csrcs.get(..count).unwrap_or_default(), Form::OneByte, |w| {
+        line.write_filled_in(stream, w);
+        write_elements(line, packet, rewrite, w);
+    });
+    let written = Written::in_front(&line.send, out, count);
+    if is_plain && let Some(stream) = line.streams.get_mut(stream) {
+        stream.note_front(out, written);
+    }
+    (written, count)
+}
+
 /// The elements of the packet that mean something to the viewer, under the viewer's ids.
 fn write_elements(line: &Line, packet: &RtpPacket, rewrite: &Rewrite<'_>, w: &mut ElementsWriter<'_>) {
-    for (kind, data) in packet.extensions() {
+    for (kind, data) in packet.forwarded_elements() {
         let data = match kind {
-            // What it says of a sender's layers or of its own delay is not true of this stream.
-            Kind::VideoLayersAllocation | Kind::TransmissionOffset => continue,
-            kind if is_filled_in(kind) => continue,
             Kind::DependencyDescriptor => rewrite.dependency.unwrap_or(data),
             _ => data,
         };

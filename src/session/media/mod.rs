@@ -275,8 +275,7 @@ impl Media {
             let known = old.iter().position(|stream| stream.ssrc == encoding.ssrc);
             let is_known = known.map(|at| old.swap_remove(at));
             let mut stream = is_known.unwrap_or_else(|| SendStream::new(encoding));
-            // Payload types may have got another meaning.
-            stream.sent_as = None;
+            stream.on_agreed();
             line.streams.push(stream);
         }
         self.control.say_goodbye(&old);

@@ -15,6 +15,8 @@ use crate::session::negotiate::TransceiverId;
 use crate::types::codec::Codec;
 use crate::types::ids::{Pt, Rid, Ssrc};
 
+use super::line::is_filled_in;
+
 /// Names one RTP stream of the peer within its connection. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReceiverId {
@@ -67,6 +69,8 @@ pub struct RtpPacket {
     pub(super) payload: std::ops::Range<usize>,
     pub(super) contents: BytesMut,
     pub(super) ids: Arc<Ids>,
+    /// Some of its elements go along when it is forwarded.
+    pub(super) has_elements: bool,
 }
 
 impl RtpPacket {
@@ -101,6 +105,14 @@ impl RtpPacket {
     /// The header extension elements whose ids mean something, with what they mean.
     pub fn extensions(&self) -> impl Iterator<Item = (Kind, &[u8])> {
         self.elements().filter_map(|element| Some((self.ids.kind(element.id)?, element.data)))
+    }
+
+    /// The elements that go along when the packet is forwarded.
+    pub(super) fn forwarded_elements(&self) -> impl Iterator<Item = (Kind, &[u8])> {
+        self.extensions().filter(|(kind, _)| {
+            // What these say of a sender's layers or of its own delay is not true of another stream.
+            !matches!(kind, Kind::VideoLayersAllocation | Kind::TransmissionOffset) && !is_filled_in(*kind)
+        })
     }
 
     /// The data of the first element of this kind.

@@ -268,7 +268,7 @@ impl Media {
         let line = self.lines.get(usize::from(receiver.line))?.as_deref()?;
         let Payload::Media(format) = line.payload(header.payload_type) else { return None };
         let payload = Packet::new(header, &contents).ok()?.payload_range();
-        Some(RtpPacket {
+        let mut packet = RtpPacket {
             transceiver: line.agreed.transceiver,
             receiver: receiver.id,
             ssrc: receiver.ssrc,
@@ -284,7 +284,11 @@ impl Media {
             payload,
             contents,
             ids: line.ids.clone(),
-        })
+            has_elements: false,
+        };
+        let has_elements = packet.forwarded_elements().next().is_some();
+        packet.has_elements = has_elements;
+        Some(packet)
     }
 
     /// The next packet that the peer asked for again and may have, sealed: in its stream of retransmissions, or,

@@ -309,6 +309,7 @@ impl Media {
 }
 
 /// Where in a written packet the places are that are filled in when it leaves.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Written {
     pub(super) abs_send_time: Option<u16>,
     pub(super) transport_sequence: Option<u16>,

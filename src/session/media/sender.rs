@@ -3,12 +3,14 @@
 use super::protection::Protection;
 use crate::payload;
 use crate::rtp::extended::ExtendedSequence;
+use crate::rtp::header::WrittenBlock;
 use crate::rtp::stream::key_frames::{DEFAULT_INTERVAL, KeyFrameRequests, Repeat};
 use crate::rtp::stream::send::{History, HistoryConfig, Reports, Rtx};
 use crate::session::negotiate::{Encoding, Format};
 use crate::types::codec::Codec;
 use crate::types::ids::{Pt, Rid, Ssrc};
 
+use super::send::Written;
 use super::stats::Requests;
 
 /// What is known of a stream of ours.
@@ -23,7 +25,9 @@ pub(super) struct SendStream {
     /// Whether it has reported on the source of retransmissions.
     pub(super) is_repair_known: bool,
     /// The format of the last packet.
-    pub(super) sent_as: Option<SentAs>,
+    sent_as: Option<SentAs>,
+    /// The header of the last packet that had no elements of its own.
+    front: Option<Front>,
     pub(super) reports: Reports,
     /// What the peer may ask for again.
     pub(super) history: History,
@@ -60,6 +64,15 @@ pub(super) struct SentAs {
     pub(super) rtx: bool,
 }
 
+/// What the header of a packet without elements of its own has behind its first twelve bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Front {
+    pub(super) block: WrittenBlock,
+    pub(super) written: Written,
+    /// Whether the stream was known to the peer, which makes names superfluous.
+    is_known: bool,
+}
+
 impl From<&Format> for SentAs {
     fn from(format: &Format) -> Self {
         SentAs {
@@ -85,6 +98,7 @@ impl SendStream {
             is_known: false,
             is_repair_known: false,
             sent_as: None,
+            front: None,
             reports: Reports::new(90_000),
             history: History::new(HistoryConfig::default()),
             repair: rtx.map(|rtx| Rtx::new(rtx, first(rtx))),
@@ -106,6 +120,22 @@ impl SendStream {
             self.sent_as = formats.iter().find(|format| format.send == payload_type).map(SentAs::from);
         }
         self.sent_as
+    }
+
+    /// What headers without elements of their own have, if that was written before.
+    pub(super) fn front(&self) -> Option<&Front> {
+        self.front.as_ref().filter(|front| front.is_known == self.is_known)
+    }
+
+    /// Such a header was written, and `written` says where in it the places are that are filled in later.
+    pub(super) fn note_front(&mut self, header: &[u8], written: Written) {
+        let is_known = self.is_known;
+        self.front = WrittenBlock::of(header).map(|block| Front { block, written, is_known });
+    }
+
+    /// An agreement was made: payload types and ids may mean something else from now on.
+    pub(super) fn on_agreed(&mut self) {
+        (self.sent_as, self.front) = (None, None);
     }
 
     /// A packet of parity takes the number behind the last packet: the source and that number.
