@@ -5,7 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::record::{Epoch, RecordNumber};
+use bytes::BytesMut;
+
+use super::record::{ContentType, Epoch, RecordNumber};
+use super::records::Records;
 use crate::time::Timer;
 use crate::wire::Malformed;
 use crate::wire::reader::Reader;
@@ -106,6 +109,19 @@ impl Acks {
         self.is_due |= self.timer.expire(now);
     }
 
+    /// Writes a record behind what `out` holds, if one is due and fits into `max` bytes.
+    pub(crate) fn write(&mut self, records: &mut Records, out: &mut BytesMut, max: usize) {
+        let (start, epoch) = (out.len(), records.write_epoch());
+        let overhead = records.overhead(epoch);
+        let room = max.saturating_sub(start + overhead.head + overhead.tail);
+        let Some(numbers) = self.take_due(room) else { return };
+        out.resize(start + overhead.head, 0);
+        emit(&numbers, &mut Writer::new(out));
+        if records.seal(epoch, ContentType::ACK, out, start).is_err() {
+            out.truncate(start);
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timer.deadline()
     }
@@ -117,7 +133,7 @@ impl Acks {
 
     /// Takes the newest numbers, in numerical order, as many as fit into `room` bytes of body; `None` when nothing is
     /// due, or not even an empty list fits.
-    pub(crate) fn take_due(&mut self, room: usize) -> Option<Vec<RecordNumber>> {
+    fn take_due(&mut self, room: usize) -> Option<Vec<RecordNumber>> {
         let fitting = room.checked_sub(2).filter(|_| self.is_due)? / NUMBER_LEN;
         self.is_due = false;
         let mut numbers = self.numbers.clone();

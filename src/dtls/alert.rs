@@ -1,5 +1,9 @@
 //! Alerts (RFC 5246 §7.2, RFC 8446 §6).
 
+use bytes::BytesMut;
+
+use super::record::ContentType;
+use super::records::Records;
 use crate::wire::Malformed;
 use crate::wire::reader::Reader;
 use crate::wire::writer::Writer;
@@ -131,12 +135,21 @@ impl Alert {
         });
         w.u8(self.description.0);
     }
+
+    /// Writes a record behind what `out` holds, under the newest keys.
+    pub(crate) fn write(&self, records: &mut Records, out: &mut BytesMut) {
+        let (start, epoch) = (out.len(), records.write_epoch());
+        out.resize(start + records.overhead(epoch).head, 0);
+        self.emit(&mut Writer::new(out));
+        if records.seal(epoch, ContentType::ALERT, out, start).is_err() {
+            out.truncate(start);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::BytesMut;
 
     #[test]
     fn alerts_round_trip_and_odd_ones_are_refused() {

@@ -1,4 +1,12 @@
-//! One end of a DTLS connection.
+//! One end of a DTLS connection: its life, and the way of its records.
+//!
+//! ```text
+//! Handshaking --(Finished, certificate fits)--> Connected --(close, alert, failure)--> Closed
+//!      |                                                                                 ^
+//!      +--------------------(failure, fatal alert, patience ends)------------------------+
+//! ```
+//!
+//! Each phase owns what is alive in it: [`Handshake`] the machine of the messages, [`Established`] what it leaves.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,36 +14,25 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use super::ack::{self, Acks};
 use super::alert::{Alert, AlertDescription, AlertLevel};
 use super::config::Config;
-use super::error::{CloseReason, HandshakeError};
-use super::flight::Flight;
-use super::handshake::HandshakeType;
-use super::handshaking::{Drop, Event, Expired, Handshake, Outside, Remains, fragments};
+use super::error::{CloseReason, ExportError, HandshakeError};
+use super::established::Established;
+use super::handshaking::{Drop, Event, Expired, Handshake, Outside, Remains, Unopened, fragments};
 use super::peer::{self, Verdict};
-use super::protection::Opener;
 use super::record::{
     self, ContentType, Epoch, Header, OpenError, Overhead, RecordHeader, RecordNumber, SealError,
 };
-use super::records::Records;
-use super::session::{Details, Keys, Session, SrtpKeys};
+use super::session::{Details, Session, SrtpKeys};
 use super::v13;
-use super::v13::live::{Live, Outcome, Scope, Trouble};
+use super::v13::live::Trouble;
 use crate::buffer::Pool;
 use crate::rng::Rng;
 use crate::types::fingerprint::Fingerprint;
 use crate::types::setup::DtlsRole;
-use crate::wire::writer::Writer;
 
 /// Decrypted records that are kept for [`Connection::poll_received`]; more are dropped and counted.
 const MAX_RECEIVED: usize = 64;
-
-/// How often the last flight is sent again for a peer that repeats its own, and renegotiation is refused.
-const MAX_LATE_REPLIES: u8 = 32;
-
-/// What an authentic record holds, and its number.
-type Opened = (ContentType, RecordNumber);
 
 /// What a connection tells, once each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,18 +41,6 @@ pub enum Fact {
     Connected,
     /// The connection is over. The last fact.
     Closed(CloseReason),
-}
-
-/// Why no keying material is given out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExportError {
-    /// There is no connection: not yet, or not any more.
-    #[error("the connection is not up")]
-    NotConnected,
-    /// More was asked for than can be derived (255 hashes), or the label is longer than 249 bytes (RFC 8446 §7.1).
-    #[error("too much keying material is asked for, or the label is too long")]
-    TooLong,
 }
 
 /// What was dropped, and why. Peers can make all of these grow.
@@ -85,17 +70,14 @@ pub struct Stats {
 /// hello cannot be told from a forged one by its bytes.
 #[derive(Debug)]
 pub struct Connection {
-    records: Records,
     phase: Phase,
-    /// Those that were signalled; empty until then.
-    fingerprints: Vec<Fingerprint>,
+    outside: Outside,
     received: VecDeque<BytesMut>,
     facts: VecDeque<Fact>,
     /// The last time that was told.
     last_now: Option<Instant>,
     /// To be sent behind the flight.
     alert: Option<Alert>,
-    key_log: Vec<String>,
     stats: Stats,
 }
 
@@ -106,39 +88,16 @@ enum Phase {
     Closed,
 }
 
-/// What a connected end keeps.
-#[derive(Debug)]
-struct Established {
-    session: Box<Session>,
-    /// The own last flight of 1.2, as long as the peer may still miss it (RFC 6347 §4.2.4).
-    last_flight: Flight,
-    late_replies: u8,
-    /// What goes on in 1.3.
-    live: Option<Box<Live>>,
-}
-
-impl Established {
-    /// The handshake layer of 1.3, and what it works with.
-    fn live<'a>(&'a mut self, records: &'a mut Records) -> Option<(&'a mut Live, Scope<'a>)> {
-        match (&mut self.live, &mut self.session.keys) {
-            (Some(live), Keys::V13(secrets)) => Some((live, Scope { records, secrets })),
-            _ => None,
-        }
-    }
-}
-
 impl Connection {
     /// A connection that does nothing before [`start`](Self::start). `rng` is its own stream.
     pub fn new(config: Arc<Config>, role: DtlsRole, rng: Rng) -> Self {
         Connection {
-            records: Records::default(),
             phase: Phase::Handshaking(Box::new(Handshake::new(config, role, rng))),
-            fingerprints: Vec::new(),
+            outside: Outside::default(),
             received: VecDeque::new(),
             facts: VecDeque::new(),
             last_now: None,
             alert: None,
-            key_log: Vec::new(),
             stats: Stats::default(),
         }
     }
@@ -147,12 +106,7 @@ impl Connection {
     /// while it runs, the handshake has got a path of that round-trip time: patience and retransmission begin anew.
     pub fn start(&mut self, now: Instant, rtt: Option<Duration>) {
         if let Phase::Handshaking(handshake) = &mut self.phase {
-            let outside = Outside {
-                records: &mut self.records,
-                fingerprints: &self.fingerprints,
-                key_log: &mut self.key_log,
-            };
-            let event = handshake.start(now, rtt, outside);
+            let event = handshake.start(now, rtt, &mut self.outside);
             self.last_now = Some(now);
             self.on_event(Some(now), event);
         }
@@ -164,13 +118,13 @@ impl Connection {
         match &mut self.phase {
             Phase::Handshaking(handshake) => {
                 let event = handshake.on_fingerprints(&fingerprints);
-                self.fingerprints = fingerprints;
+                self.outside.fingerprints = fingerprints;
                 // Nothing that depends on the time happens here: timers go on as they are.
                 let now = self.last_now;
                 self.on_event(now, event);
             }
             Phase::Connected(established) => {
-                let certificate = established.session.peer_certificate();
+                let certificate = established.session().peer_certificate();
                 if peer::verdict(&fingerprints, certificate) == Verdict::Mismatch {
                     self.fail(HandshakeError::FingerprintMismatch);
                 }
@@ -202,20 +156,11 @@ impl Connection {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.last_now = Some(now);
         let closed = match &mut self.phase {
-            Phase::Handshaking(handshake) => {
-                let outside = Outside {
-                    records: &mut self.records,
-                    fingerprints: &self.fingerprints,
-                    key_log: &mut self.key_log,
-                };
-                match handshake.handle_timeout(now, outside) {
-                    Expired::Nothing => None,
-                    Expired::Closed(reason) => Some(reason),
-                }
-            }
-            Phase::Connected(established) => {
-                established.live.as_mut().and_then(|live| live.handle_timeout(now))
-            }
+            Phase::Handshaking(handshake) => match handshake.handle_timeout(now, &mut self.outside) {
+                Expired::Nothing => None,
+                Expired::Closed(reason) => Some(reason),
+            },
+            Phase::Connected(established) => established.handle_timeout(now),
             Phase::Closed => None,
         };
         if let Some(reason) = closed {
@@ -228,7 +173,7 @@ impl Connection {
     pub fn next_timeout(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Handshaking(handshake) => handshake.next_timeout(),
-            Phase::Connected(established) => established.live.as_ref().and_then(|live| live.next_timeout()),
+            Phase::Connected(established) => established.next_timeout(),
             Phase::Closed => None,
         }
     }
@@ -253,7 +198,8 @@ impl Connection {
 
     /// The next line of the key log in NSS format, if the configuration asks for it.
     pub fn poll_key_log(&mut self) -> Option<String> {
-        if self.key_log.is_empty() { None } else { Some(self.key_log.remove(0)) }
+        let lines = &mut self.outside.key_log;
+        if lines.is_empty() { None } else { Some(lines.remove(0)) }
     }
 
     /// The next datagram of at most `max` bytes (at least 128) that the connection itself has to send: flights and
@@ -264,27 +210,25 @@ impl Connection {
         }
         let max = max.max(128);
         let out = pool.tail(max);
-        let flight = match &mut self.phase {
-            Phase::Handshaking(handshake) => Some(handshake.flight()),
-            Phase::Connected(Established { live: Some(live), .. }) => Some(live.flight()),
-            Phase::Connected(established) => Some(&mut established.last_flight),
+        let records = &mut self.outside.records;
+        let outgoing = match &mut self.phase {
+            Phase::Handshaking(handshake) => {
+                let (flight, acks) = handshake.outgoing();
+                Some((flight, Some(acks)))
+            }
+            Phase::Connected(established) => Some(established.outgoing()),
             Phase::Closed => None,
         };
         let mut is_flight_written = true;
-        if let Some(flight) = flight {
-            flight.write(&mut self.records, out, max);
+        if let Some((flight, acks)) = outgoing {
+            flight.write(records, out, max);
             is_flight_written = !flight.is_pending();
-        }
-        let acks = match &mut self.phase {
-            Phase::Handshaking(handshake) => Some(handshake.acks()),
-            Phase::Connected(Established { live: Some(live), .. }) => Some(live.acks()),
-            Phase::Connected(_) | Phase::Closed => None,
-        };
-        if let Some(acks) = acks.filter(|_| is_flight_written) {
-            write_ack(&mut self.records, acks, out, max);
+            if let Some(acks) = acks.filter(|_| is_flight_written) {
+                acks.write(records, out, max);
+            }
         }
         if is_flight_written && let Some(alert) = self.alert.take_if(|_| out.len() + 64 <= max) {
-            write_alert(&mut self.records, alert, out);
+            alert.write(records, out);
         }
         let datagram = out.split();
         if datagram.is_empty() { None } else { Some(datagram) }
@@ -294,8 +238,7 @@ impl Connection {
     pub fn has_pending_datagram(&self) -> bool {
         let flight = match &self.phase {
             Phase::Handshaking(handshake) => handshake.has_pending_datagram(),
-            Phase::Connected(Established { live: Some(live), .. }) => live.has_pending_datagram(),
-            Phase::Connected(established) => established.last_flight.is_pending(),
+            Phase::Connected(established) => established.has_pending_datagram(),
             Phase::Closed => false,
         };
         flight || self.alert.is_some()
@@ -309,7 +252,7 @@ impl Connection {
     /// What a record of application data costs; that of the largest suite while none is negotiated.
     pub fn overhead(&self) -> Overhead {
         match self.phase {
-            Phase::Connected(_) => self.records.overhead(self.records.write_epoch()),
+            Phase::Connected(_) => self.outside.records.overhead(self.outside.records.write_epoch()),
             _ => Overhead { head: record::HEADER_LEN + 8, tail: 16 },
         }
     }
@@ -321,25 +264,25 @@ impl Connection {
     /// The connection is not up, or the data does not fit a record.
     pub fn seal_in_place(&mut self, record: &mut BytesMut, start: usize) -> Result<(), SealError> {
         let Phase::Connected(established) = &mut self.phase else { return Err(SealError::NotConnected) };
-        let sealer = self.records.sealer().ok_or(SealError::NotConnected)?;
+        let records = &mut self.outside.records;
+        let sealer = records.sealer().ok_or(SealError::NotConnected)?;
         sealer.seal(ContentType::APPLICATION_DATA, record, start)?;
-        if let Some(live) = &mut established.live {
-            live.on_sealed(&mut self.records);
-        }
+        established.on_sealed(records);
         Ok(())
     }
 
     /// Seals something other than application data, as a hostile peer may.
     #[cfg(test)]
     pub(super) fn seal_other(&mut self, content_type: ContentType, record: &mut BytesMut) {
-        let epoch = self.records.write_epoch();
-        self.records.seal(epoch, content_type, record, 0).expect("a connected end");
+        let records = &mut self.outside.records;
+        let epoch = records.write_epoch();
+        records.seal(epoch, content_type, record, 0).expect("a connected end");
     }
 
     /// What was negotiated, once connected.
     pub fn details(&self) -> Option<&Details> {
         match &self.phase {
-            Phase::Connected(established) => Some(&established.session.details),
+            Phase::Connected(established) => Some(&established.session().details),
             _ => None,
         }
     }
@@ -347,7 +290,7 @@ impl Connection {
     /// Keys for SRTP (RFC 5764 §4.2), once connected and if a profile was negotiated.
     pub fn srtp_keys(&self) -> Option<SrtpKeys> {
         match &self.phase {
-            Phase::Connected(established) => established.session.srtp_keys(),
+            Phase::Connected(established) => established.session().srtp_keys(),
             _ => None,
         }
     }
@@ -364,7 +307,7 @@ impl Connection {
     ) -> Result<(), ExportError> {
         match &self.phase {
             Phase::Connected(established) => {
-                established.session.export(label, context, out).map_err(|_| ExportError::TooLong)
+                established.session().export(label, context, out).map_err(|_| ExportError::TooLong)
             }
             _ => Err(ExportError::NotConnected),
         }
@@ -374,13 +317,12 @@ impl Connection {
     pub(crate) fn slim(&mut self) {
         self.received.shrink_to_fit();
         self.facts.shrink_to_fit();
-        self.key_log.shrink_to_fit();
-        if let Phase::Connected(established) = &mut self.phase
-            && let Some((live, scope)) = established.live(&mut self.records)
-        {
-            live.slim(scope);
+        let Outside { records, key_log, .. } = &mut self.outside;
+        key_log.shrink_to_fit();
+        if let Phase::Connected(established) = &mut self.phase {
+            established.slim(records);
         }
-        self.records.slim();
+        records.slim();
     }
 
     /// What was dropped so far.
@@ -406,26 +348,16 @@ impl Connection {
         }
     }
 
-    /// Opens a protected record in place. `None` when there are no keys for it.
-    fn open(&mut self, header: &RecordHeader, record: &mut BytesMut) -> Option<Result<Opened, OpenError>> {
-        match header {
-            RecordHeader::Plain(header) => {
-                let opener = self.records.opener(header.epoch.into())?;
-                let number = RecordNumber { epoch: opener.epoch(), sequence: header.sequence };
-                Some(opener.open(header, record).map(|()| (header.content_type, number)))
-            }
-            RecordHeader::Unified(header) => {
-                Some(self.records.opener_of(header)?.open_unified(header, record))
-            }
-        }
-    }
-
     /// The hot path. RFC 6347 §4.1.2.7, RFC 9147 §4.5.2: what does not open is dropped, and so is all that came in the
     /// clear, alerts and hellos included: anyone could have written it.
     fn handle_live_record(&mut self, now: Instant, header: &RecordHeader, mut record: BytesMut) {
-        let mut opened = self.open(header, &mut record);
-        if opened.is_none() && self.wake(header) {
-            opened = self.open(header, &mut record);
+        let (Phase::Connected(established), records) = (&mut self.phase, &mut self.outside.records) else {
+            return;
+        };
+        let mut opened = records.open(header, &mut record);
+        // There may be keys for it after all.
+        if opened.is_none() && established.wake(header, records) {
+            opened = records.open(header, &mut record);
         }
         match opened {
             None => count(&mut self.stats.unexpected),
@@ -433,64 +365,35 @@ impl Connection {
                 ContentType::APPLICATION_DATA if number.epoch != v13::HANDSHAKE => self.on_data(record),
                 ContentType::HANDSHAKE => self.on_late_handshake(now, number, &record),
                 ContentType::ALERT => self.on_alert(number.epoch, &record),
-                ContentType::ACK => self.on_live_ack(now, number.epoch, &record),
+                ContentType::ACK => self.on_late_ack(now, number.epoch, &record),
                 _ => count(&mut self.stats.unexpected),
             },
             Some(Err(error)) => {
                 self.count_unopened(error);
                 // RFC 9147 §4.5.3: so many forgeries that one of them might have been taken for true.
                 let RecordHeader::Unified(header) = header else { return };
-                if self.records.opener_of(header).is_some_and(|opener| opener.is_worn()) {
+                if self.outside.records.opener_of(header).is_some_and(|opener| opener.is_worn()) {
                     self.on_closed(CloseReason::Forgeries);
                 }
             }
         }
     }
 
-    /// There are keys for this record after all.
-    fn wake(&mut self, header: &RecordHeader) -> bool {
-        let (RecordHeader::Unified(header), Phase::Connected(established)) = (header, &mut self.phase) else {
-            return false;
-        };
-        established.live(&mut self.records).is_some_and(|(live, scope)| live.wake(header, scope))
-    }
-
-    /// A protected record while the handshake runs. Data waits for its end, all else for keys.
-    fn handle_early_record(&mut self, now: Instant, header: &RecordHeader, mut record: BytesMut) {
-        let is_data_of_12 = matches!(header, RecordHeader::Plain(header)
-            if header.content_type == ContentType::APPLICATION_DATA);
-        let Phase::Handshaking(handshake) = &self.phase else { return };
-        // Opening it by the wrong keys destroys it.
-        let copy = handshake.has_earlier_tries().then(|| record.clone());
-        let mut opened = if is_data_of_12 { None } else { self.open(header, &mut record) };
+    /// A protected record while the handshake runs.
+    fn handle_early_record(&mut self, now: Instant, header: &RecordHeader, record: BytesMut) {
         let Phase::Handshaking(handshake) = &mut self.phase else { return };
-        if !matches!(opened, Some(Ok(_)))
-            && let (Some(copy), RecordHeader::Unified(header)) = (copy, header)
-            && let Some((content_type, number, plaintext)) =
-                handshake.go_back(header, &copy, &mut self.records)
-        {
-            record = plaintext;
-            opened = Some(Ok((content_type, number)));
-        }
-        match opened {
-            Some(Ok((content_type, number))) => {
-                handshake.on_protected(true);
-                self.on_protected(now, content_type, number, &record);
-            }
-            Some(Err(error)) => {
-                handshake.on_protected(false);
-                self.count_unopened(error);
-            }
-            None if !handshake.may_have_keys_for(header) => count(&mut self.stats.unexpected),
-            None if handshake.stash(&record) => {}
-            None => count(&mut self.stats.no_room),
+        match handshake.open(header, record, &mut self.outside.records) {
+            Ok((content_type, number, body)) => self.on_protected(now, content_type, number, &body),
+            Err(Unopened::Failed(error)) => self.count_unopened(error),
+            Err(Unopened::Dropped(reason)) => self.on_dropped(reason),
+            Err(Unopened::Kept) => {}
         }
     }
 
     /// There may be keys now for what came before them.
     fn replay_early(&mut self, now: Instant) {
         if let Phase::Handshaking(handshake) = &mut self.phase
-            && self.records.write_epoch() > 0
+            && self.outside.records.write_epoch() > 0
         {
             for record in handshake.take_early_messages() {
                 self.replay(now, record);
@@ -556,11 +459,7 @@ impl Connection {
 
     fn on_data(&mut self, data: BytesMut) {
         let Phase::Connected(established) = &mut self.phase else { return };
-        // A peer that sends data has our last flight.
-        established.last_flight.clear();
-        if let Some(live) = &mut established.live {
-            live.on_data();
-        }
+        established.on_data();
         if self.received.len() < MAX_RECEIVED {
             self.received.push_back(data);
         } else {
@@ -590,50 +489,33 @@ impl Connection {
     /// Handshake messages of the live connection.
     fn on_late_handshake(&mut self, now: Instant, number: RecordNumber, body: &[u8]) {
         let Phase::Connected(established) = &mut self.phase else { return };
-        match established.live(&mut self.records) {
-            Some((live, scope)) => {
-                let outcome = live.handle_handshake(now, number, body, scope);
-                self.on_outcome(outcome);
-            }
-            None => self.on_late_handshake_of_12(body),
+        match established.handle_handshake(now, number, body, &mut self.outside.records) {
+            Ok(None) => {}
+            Ok(Some(alert)) => self.alert = Some(alert),
+            Err(trouble) => self.on_trouble(trouble),
         }
     }
 
-    /// A Finished that comes again, or renegotiation.
-    fn on_late_handshake_of_12(&mut self, body: &[u8]) {
+    fn on_late_ack(&mut self, now: Instant, epoch: Epoch, body: &[u8]) {
         let Phase::Connected(established) = &mut self.phase else { return };
-        if established.late_replies >= MAX_LATE_REPLIES {
-            return count(&mut self.stats.unexpected);
-        }
-        established.late_replies += 1;
-        match fragments(body).next() {
-            // RFC 6347 §4.2.4: the peer did not get our last flight, so it comes again, in new records.
-            Some(Ok(fragment)) if fragment.kind == HandshakeType::FINISHED => {
-                established.last_flight.rewind()
-            }
-            // RFC 5246 §7.4.1.1, §7.2.2: renegotiation is refused, and the connection lives on.
-            Some(Ok(_)) => self.alert = Some(Alert::warning(AlertDescription::NO_RENEGOTIATION)),
-            _ => count(&mut self.stats.malformed),
+        if let Err(trouble) = established.handle_ack(now, epoch, body, &mut self.outside.records) {
+            self.on_trouble(trouble);
         }
     }
 
-    fn on_live_ack(&mut self, now: Instant, epoch: Epoch, body: &[u8]) {
-        let Phase::Connected(established) = &mut self.phase else { return };
-        match established.live(&mut self.records) {
-            Some((live, scope)) => {
-                let outcome = live.handle_ack(now, epoch, body, scope);
-                self.on_outcome(outcome);
-            }
-            None => count(&mut self.stats.unexpected),
+    fn on_trouble(&mut self, trouble: Trouble) {
+        match trouble {
+            Trouble::Dropped(reason) => self.on_dropped(reason),
+            Trouble::Fatal(error) => self.fail(error),
         }
     }
 
-    fn on_outcome(&mut self, outcome: Outcome) {
-        match outcome {
-            Ok(()) => {}
-            Err(Trouble::Dropped(reason)) => self.on_event(None, Event::Dropped(reason)),
-            Err(Trouble::Fatal(error)) => self.fail(error),
-        }
+    fn on_dropped(&mut self, reason: Drop) {
+        count(match reason {
+            Drop::Malformed => &mut self.stats.malformed,
+            Drop::Unexpected => &mut self.stats.unexpected,
+            Drop::NoRoom => &mut self.stats.no_room,
+        });
     }
 
     // ---- the handshake --------------------------------------------------------------------------------------
@@ -647,12 +529,7 @@ impl Connection {
                 is_taken = false;
                 break;
             };
-            let outside = Outside {
-                records: &mut self.records,
-                fingerprints: &self.fingerprints,
-                key_log: &mut self.key_log,
-            };
-            let event = handshake.handle_fragment(now, number.epoch, &fragment, outside);
+            let event = handshake.handle_fragment(now, number.epoch, &fragment, &mut self.outside);
             is_taken &= matches!(event, Event::None);
             self.on_event(Some(now), event);
         }
@@ -667,12 +544,7 @@ impl Connection {
     /// Takes the steps of all messages that are complete; each message is a step forward, so this ends.
     fn step(&mut self, now: Instant) {
         while let Phase::Handshaking(handshake) = &mut self.phase {
-            let outside = Outside {
-                records: &mut self.records,
-                fingerprints: &self.fingerprints,
-                key_log: &mut self.key_log,
-            };
-            match handshake.step_due(now, outside) {
+            match handshake.step_due(now, &mut self.outside) {
                 Some(event) => self.on_event(Some(now), event),
                 None => break,
             }
@@ -682,9 +554,7 @@ impl Connection {
     fn on_event(&mut self, now: Option<Instant>, event: Event) {
         match event {
             Event::None => {}
-            Event::Dropped(Drop::Malformed) => count(&mut self.stats.malformed),
-            Event::Dropped(Drop::Unexpected) => count(&mut self.stats.unexpected),
-            Event::Dropped(Drop::NoRoom) => count(&mut self.stats.no_room),
+            Event::Dropped(reason) => self.on_dropped(reason),
             Event::Doubted(alert) => self.alert = Some(Alert::fatal(alert)),
             Event::Connected(session) => self.on_connected(now, session),
             Event::Failed(error) => self.fail(error),
@@ -698,18 +568,11 @@ impl Connection {
             return self.fail(HandshakeError::Internal);
         };
         let Remains { last_flight, early, live } = handshake.into_remains(now, session.details.version);
-        if let Keys::V13(secrets) = &session.keys {
-            let backend = live.as_ref().map(|live| live.backend());
-            let protection = backend.map(|backend| secrets.read.protection(backend, v13::APPLICATION));
-            let Some(Ok(protection)) = protection else { return self.fail(HandshakeError::Internal) };
-            self.records.install_opener(Opener::new(protection));
-            if session.role == DtlsRole::Server {
-                // What is said from now on is said with the newest keys.
-                self.records.retire_sealers();
-            }
+        match Established::begin(session, last_flight, live, &mut self.outside.records) {
+            Ok(established) => self.phase = Phase::Connected(established),
+            Err(error) => return self.fail(error),
         }
-        self.phase = Phase::Connected(Established { session, last_flight, late_replies: 0, live });
-        self.fingerprints = Vec::new();
+        self.outside.fingerprints = Vec::new();
         self.facts.push_back(Fact::Connected);
         for record in early {
             self.replay(now, record);
@@ -725,34 +588,11 @@ impl Connection {
     fn on_closed(&mut self, reason: CloseReason) {
         tracing::debug!(%reason, "DTLS closed");
         self.phase = Phase::Closed;
-        self.fingerprints = Vec::new();
+        self.outside.fingerprints = Vec::new();
         self.facts.push_back(Fact::Closed(reason));
     }
 }
 
 fn count(counter: &mut u32) {
     *counter = counter.saturating_add(1);
-}
-
-/// Writes an ACK behind what `out` holds, if one is due and fits.
-fn write_ack(records: &mut Records, acks: &mut Acks, out: &mut BytesMut, max: usize) {
-    let (start, epoch) = (out.len(), records.write_epoch());
-    let overhead = records.overhead(epoch);
-    let room = max.saturating_sub(start + overhead.head + overhead.tail);
-    let Some(numbers) = acks.take_due(room) else { return };
-    out.resize(start + overhead.head, 0);
-    ack::emit(&numbers, &mut Writer::new(out));
-    if records.seal(epoch, ContentType::ACK, out, start).is_err() {
-        out.truncate(start);
-    }
-}
-
-/// Writes an alert record behind what `out` holds, under the newest keys.
-fn write_alert(records: &mut Records, alert: Alert, out: &mut BytesMut) {
-    let (start, epoch) = (out.len(), records.write_epoch());
-    out.resize(start + records.overhead(epoch).head, 0);
-    alert.emit(&mut Writer::new(out));
-    if records.seal(epoch, ContentType::ALERT, out, start).is_err() {
-        out.truncate(start);
-    }
 }

@@ -102,6 +102,18 @@ impl HandshakeError {
     }
 }
 
+/// Why no keying material is given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// There is no connection: not yet, or not any more.
+    #[error("the connection is not up")]
+    NotConnected,
+    /// More was asked for than can be derived (255 hashes), or the label is longer than 249 bytes (RFC 8446 §7.1).
+    #[error("too much keying material is asked for, or the label is too long")]
+    TooLong,
+}
+
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]

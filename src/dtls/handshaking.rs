@@ -8,9 +8,11 @@
 //!
 //! All of it is one allocation, dropped when the handshake is over.
 //!
-//! What to make of messages that anyone may have forged is in `doubt`.
+//! What to make of messages that anyone may have forged is in `doubt`, what of records that come before their keys in
+//! `early`.
 
 mod doubt;
+mod early;
 mod step;
 
 use std::collections::VecDeque;
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use self::doubt::{AlertDoubt, Doubts, Try};
+use self::early::Early;
+pub(crate) use self::early::Unopened;
 pub(crate) use self::step::{Context, Progress, Refusal, Step};
 use self::step::{Outgoing, lift};
 use super::ack::{self, Acks};
@@ -31,7 +35,7 @@ use super::handshake::{Fragment, HandshakeType, Message};
 use super::opening::{Opening, OwnShare};
 use super::peer::Verdict;
 use super::reassembly::{Inserted, MAX_BUFFERED, Reassembly, Whole};
-use super::record::{ContentType, Epoch, RecordHeader, RecordNumber, UnifiedHeader};
+use super::record::{Epoch, RecordNumber};
 use super::records::Records;
 use super::session::Session;
 use super::suite::Version;
@@ -44,12 +48,6 @@ use crate::time::{Timer, earliest};
 use crate::types::fingerprint::Fingerprint;
 use crate::types::setup::DtlsRole;
 use crate::wire::reader::Reader;
-
-/// Records of the next epoch that are kept until there are keys for them, or until the handshake is over.
-const MAX_EARLY: usize = 16;
-
-/// Bytes of such records.
-const MAX_EARLY_BYTES: usize = 12 * 1024;
 
 /// Bytes of a second hello that is put together beside the first.
 const MAX_REPEATED_HELLO: usize = 6 * 1024;
@@ -119,8 +117,7 @@ pub(crate) struct Handshake {
     outgoing: Outgoing,
     key_shares: Vec<OwnShare>,
     acks: Acks,
-    /// Whole records, still sealed.
-    early: VecDeque<BytesMut>,
+    early: Early,
     timers: Timers,
     doubts: Doubts,
     /// A server's answers of 1.3 to other hellos than the last one.
@@ -155,7 +152,7 @@ impl Handshake {
             outgoing: Outgoing::default(),
             key_shares: Vec::new(),
             acks: Acks::default(),
-            early: VecDeque::new(),
+            early: Early::default(),
             timers: Timers {
                 retransmission: Retransmission::new(None),
                 patience: Timer::new(),
@@ -168,7 +165,7 @@ impl Handshake {
 
     /// Patience begins; a client writes its hello. Called again, the handshake has got a path: patience begins anew,
     /// and what waits for an answer is timed by the path.
-    pub(crate) fn start(&mut self, now: Instant, rtt: Option<Duration>, outside: Outside<'_>) -> Event {
+    pub(crate) fn start(&mut self, now: Instant, rtt: Option<Duration>, outside: &mut Outside) -> Event {
         if self.timers.patience.is_armed() {
             self.timers.patience.arm(now + self.config.patience);
             self.timers.retransmission.on_path(now, rtt);
@@ -183,7 +180,7 @@ impl Handshake {
     }
 
     /// A client writes its hello.
-    fn begin(&mut self, now: Instant, outside: Outside<'_>) -> Event {
+    fn begin(&mut self, now: Instant, outside: &mut Outside) -> Event {
         self.step(now, outside, |state, context| match state {
             State::Opening(opening) => opening.start(context),
             state => Err(Refusal::Unexpected(state)),
@@ -196,7 +193,7 @@ impl Handshake {
         now: Instant,
         epoch: Epoch,
         fragment: &Fragment<'_>,
-        outside: Outside<'_>,
+        outside: &mut Outside,
     ) -> Event {
         if !self.belongs(fragment.kind, epoch) {
             return Event::Dropped(Drop::Unexpected);
@@ -258,7 +255,7 @@ impl Handshake {
             // ServerHello is missing; a hello as long as this has a share of 1.3.
             Some(State::Opening(_)) if self.config.allows(Version::Dtls13) => {
                 let is_long = self.reassembly.due_length().is_some_and(|length| length > MIN_LENGTH_OF_13);
-                let has_overtaken = self.early.iter().any(|record| is_of_13(record));
+                let has_overtaken = self.early.has_13();
                 if is_long || has_overtaken {
                     self.acks.on_incomplete(now, interval, has_overtaken || self.reassembly.has_gap());
                 }
@@ -289,20 +286,6 @@ impl Handshake {
         Event::None
     }
 
-    /// A protected record was opened, or was not authentic.
-    pub(crate) fn on_protected(&mut self, is_authentic: bool) {
-        if is_authentic {
-            self.earlier.clear();
-        }
-        self.doubts.has_opened |= is_authentic;
-        self.doubts.has_failed_to_open |= !is_authentic;
-    }
-
-    /// What there is to acknowledge.
-    pub(crate) fn acks(&mut self) -> &mut Acks {
-        &mut self.acks
-    }
-
     /// The peer sends its flight again: it did not get ours.
     fn on_peer_retransmission(&mut self, now: Instant) -> Event {
         let flight = &mut self.outgoing.flight;
@@ -313,14 +296,14 @@ impl Handshake {
     }
 
     /// Takes the step of the next message that is complete; `None` when there is none.
-    pub(crate) fn step_due(&mut self, now: Instant, mut outside: Outside<'_>) -> Option<Event> {
+    pub(crate) fn step_due(&mut self, now: Instant, outside: &mut Outside) -> Option<Event> {
         let whole = self.reassembly.take()?;
         // It was kept while the version was open, and does not fit the one that was chosen.
         if !self.belongs(whole.kind, whole.epoch) {
             return Some(Event::Dropped(Drop::Unexpected));
         }
         let message = Message { kind: whole.kind, message_seq: whole.message_seq, body: &whole.body };
-        let event = self.step(now, outside.reborrow(), |state, context| match state {
+        let event = self.step(now, outside, |state, context| match state {
             State::Opening(opening) => opening.handle(&message, context),
             State::Client12(state) => lift(state.handle(&message, context), State::Client12),
             State::Server12(state) => lift(state.handle(&message, context), State::Server12),
@@ -365,7 +348,7 @@ impl Handshake {
     fn step(
         &mut self,
         now: Instant,
-        outside: Outside<'_>,
+        outside: &mut Outside,
         take: impl FnOnce(State, &mut Context<'_>) -> Step<State>,
     ) -> Event {
         let Some(state) = self.state.take() else { return Event::None };
@@ -373,9 +356,9 @@ impl Handshake {
             config: &self.config,
             rng: &mut self.rng,
             transcript: &mut self.transcript,
-            records: outside.records,
-            fingerprints: outside.fingerprints,
-            key_log: outside.key_log,
+            records: &mut outside.records,
+            fingerprints: &outside.fingerprints,
+            key_log: &mut outside.key_log,
             key_shares: &mut self.key_shares,
             outgoing: &mut self.outgoing,
             acks: &mut self.acks,
@@ -400,7 +383,7 @@ impl Handshake {
                     }
                     (Version::Dtls12, _) => self.timers.retransmission.cancel(),
                 }
-                self.complete(Box::new(session), outside.fingerprints)
+                self.complete(Box::new(session), &outside.fingerprints)
             }
             Err(Refusal::Malformed(state)) => {
                 self.state = Some(state);
@@ -446,7 +429,7 @@ impl Handshake {
                 DtlsRole::Server => outgoing.flight,
                 DtlsRole::Client => Flight::default(),
             };
-            return Remains { last_flight, early, live: None };
+            return Remains { last_flight, early: early.into_records(), live: None };
         }
         let has_last_word = role == DtlsRole::Client;
         let parts = v13::live::Remains {
@@ -460,56 +443,20 @@ impl Handshake {
             acks,
             update_after: config.key_update_after,
         };
-        Remains { last_flight: Flight::default(), early, live: Some(Box::new(Live::new(parts, now))) }
+        let live = Some(Box::new(Live::new(parts, now)));
+        Remains { last_flight: Flight::default(), early: early.into_records(), live }
     }
 
-    /// Whether a protected record that cannot be opened yet may be opened later.
-    pub(crate) fn may_have_keys_for(&self, header: &RecordHeader) -> bool {
-        let version = self.version();
-        match header {
-            RecordHeader::Plain(header) => header.epoch == 1 && version != Some(Version::Dtls13),
-            RecordHeader::Unified(header) => {
-                let is_awaited = matches!(Epoch::from(header.epoch_bits), v13::HANDSHAKE | v13::APPLICATION);
-                let may_be_13 = self.config.allows(Version::Dtls13) && version != Some(Version::Dtls12);
-                is_awaited && may_be_13
-            }
-        }
-    }
-
-    /// Keeps a record for which it is too early; `false` when there is no room.
-    pub(crate) fn stash(&mut self, record: &[u8]) -> bool {
-        let held: usize = self.early.iter().map(BytesMut::len).sum();
-        let has_room = self.early.len() < MAX_EARLY && held + record.len() <= MAX_EARLY_BYTES;
-        if has_room {
-            // Copied: a slice would keep the whole slab of the caller alive.
-            self.early.push_back(BytesMut::from(record));
-        }
-        has_room
-    }
-
-    /// Takes the records that came before their keys, to be tried again; data waits for the end.
-    pub(crate) fn take_early_messages(&mut self) -> VecDeque<BytesMut> {
-        // In 1.3 a record does not tell what it holds, but data never comes in the handshake's epoch.
-        let is_data = |record: &BytesMut| {
-            let first = record.first().copied().unwrap_or_default();
-            let is_handshake_of_13 = Epoch::from(first & 3) == v13::HANDSHAKE;
-            first == ContentType::APPLICATION_DATA.0 || is_of_13(record) && !is_handshake_of_13
-        };
-        let (data, messages) = self.early.drain(..).partition(is_data);
-        self.early = data;
-        messages
-    }
-
-    /// The flight that is to be written.
-    pub(crate) fn flight(&mut self) -> &mut Flight {
-        &mut self.outgoing.flight
+    /// The flight that is being sent, and what there is to acknowledge.
+    pub(crate) fn outgoing(&mut self) -> (&mut Flight, &mut Acks) {
+        (&mut self.outgoing.flight, &mut self.acks)
     }
 
     pub(crate) fn has_pending_datagram(&self) -> bool {
         self.outgoing.flight.is_pending() || self.acks.is_due()
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant, outside: Outside<'_>) -> Expired {
+    pub(crate) fn handle_timeout(&mut self, now: Instant, outside: &mut Outside) -> Expired {
         let Timers { retransmission, patience, suspicion } = &mut self.timers;
         self.acks.handle_timeout(now);
         if patience.expire(now) {
@@ -551,17 +498,14 @@ impl Handshake {
     }
 }
 
-/// What a step needs and the handshake does not own.
-pub(crate) struct Outside<'a> {
-    pub(crate) records: &'a mut Records,
-    pub(crate) fingerprints: &'a [Fingerprint],
-    pub(crate) key_log: &'a mut Vec<String>,
-}
-
-impl Outside<'_> {
-    fn reborrow(&mut self) -> Outside<'_> {
-        Outside { records: self.records, fingerprints: self.fingerprints, key_log: self.key_log }
-    }
+/// What a handshake works with and does not own.
+#[derive(Debug, Default)]
+pub(crate) struct Outside {
+    pub(crate) records: Records,
+    /// Those that were signalled; empty until then.
+    pub(crate) fingerprints: Vec<Fingerprint>,
+    /// Lines in NSS format.
+    pub(crate) key_log: Vec<String>,
 }
 
 impl State {
@@ -572,11 +516,6 @@ impl State {
             DtlsRole::Server => Opening::WaitClientHello,
         })
     }
-}
-
-/// Whether a record is a protected one of 1.3.
-fn is_of_13(record: &[u8]) -> bool {
-    record.first().is_some_and(|first| UnifiedHeader::is_announced_by(*first))
 }
 
 /// The fragments of a record, in order; what follows a malformed one is lost.

@@ -17,6 +17,8 @@
 //! | `opening` | the client's hello and the choice of the version | 8446 §4.1, §4.2.1 |
 //! | `v12/` | the states of 1.2 and its key schedule | 5246, 7627, 8422 |
 //! | `v13/` | the states of 1.3, its key schedule, key updates | 8446, 9147 |
+//! | `connection` | the life of a connection, the way of its records | 6347 §4.1.2.7, 9147 §4.5.2 |
+//! | `established` | what a connected end keeps, and late handshake messages | 6347 §4.2.4, 9147 §5.8 |
 //! | `session` | what a finished handshake leaves: details, exporter, SRTP keys | 5705, 5764 |
 //! | `peer` | the peer's certificate against the signalled fingerprints | 8122 |
 //!
@@ -37,6 +39,7 @@ pub mod alert;
 mod config;
 mod connection;
 mod error;
+mod established;
 mod flight;
 pub mod handshake;
 mod handshaking;
@@ -53,8 +56,8 @@ mod v12;
 mod v13;
 
 pub use config::{Config, ConfigError};
-pub use connection::{Connection, ExportError, Fact, Stats};
-pub use error::{CloseReason, HandshakeError};
+pub use connection::{Connection, Fact, Stats};
+pub use error::{CloseReason, ExportError, HandshakeError};
 pub use record::{Overhead, SealError};
 pub use session::{Details, SrtpKeys, SrtpMaster};
 pub use suite::{Authentication, CipherSuite, Version};

@@ -4,9 +4,13 @@ use bytes::BytesMut;
 
 use super::protection::{Opener, Sealer};
 use super::record::{
-    ContentType, Epoch, HEADER_LEN, MAX_SEQUENCE, Overhead, RecordNumber, SealError, UnifiedHeader,
+    ContentType, Epoch, HEADER_LEN, MAX_SEQUENCE, OpenError, Overhead, RecordHeader, RecordNumber, SealError,
+    UnifiedHeader,
 };
 use super::suite::Version;
+
+/// What an authentic record holds, and its number.
+pub(crate) type Opened = (ContentType, RecordNumber);
 
 /// The write side of all epochs and the read side of the protected ones.
 ///
@@ -77,8 +81,24 @@ impl Records {
         self.openers = other.openers;
     }
 
+    /// Opens a protected record in place. `None` when there are no keys for it.
+    pub(crate) fn open(
+        &mut self,
+        header: &RecordHeader,
+        record: &mut BytesMut,
+    ) -> Option<Result<Opened, OpenError>> {
+        match header {
+            RecordHeader::Plain(header) => {
+                let opener = self.opener(header.epoch.into())?;
+                let number = RecordNumber { epoch: opener.epoch(), sequence: header.sequence };
+                Some(opener.open(header, record).map(|()| (header.content_type, number)))
+            }
+            RecordHeader::Unified(header) => Some(self.opener_of(header)?.open_unified(header, record)),
+        }
+    }
+
     /// The opener of `epoch`.
-    pub(crate) fn opener(&mut self, epoch: Epoch) -> Option<&mut Opener> {
+    fn opener(&mut self, epoch: Epoch) -> Option<&mut Opener> {
         self.openers.iter_mut().rev().find(|opener| opener.epoch() == epoch)
     }
 

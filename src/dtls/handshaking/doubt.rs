@@ -98,7 +98,7 @@ impl Handshake {
         now: Instant,
         error: HandshakeError,
         whole: &Whole,
-        outside: Outside<'_>,
+        outside: &mut Outside,
     ) -> Event {
         tracing::debug!(role = ?self.role, kind = ?whole.kind, %error, "DTLS handshake in doubt");
         let evidence = (error, HashAlgorithm::Sha256.digest(&[&whole.body]));
@@ -117,7 +117,7 @@ impl Handshake {
             DtlsRole::Client if self.can_wait_again() => self.wait_again(),
             DtlsRole::Client => self.begin_anew(now, outside),
             DtlsRole::Server => {
-                self.restart(outside.records);
+                self.restart(&mut outside.records);
                 Event::Doubted(error.alert())
             }
         }
@@ -187,13 +187,13 @@ impl Handshake {
     }
 
     /// Begins anew with another hello.
-    pub(super) fn begin_anew(&mut self, now: Instant, outside: Outside<'_>) -> Event {
+    pub(super) fn begin_anew(&mut self, now: Instant, outside: &mut Outside) -> Event {
         self.doubts.hellos += 1;
         self.doubts.began_anew = Some(now);
         if self.doubts.reason.is_some() {
             self.timers.suspicion.arm(now + self.grace());
         }
-        self.restart(outside.records);
+        self.restart(&mut outside.records);
         self.begin(now, outside)
     }
 
@@ -247,15 +247,15 @@ impl Handshake {
         &mut self,
         now: Instant,
         fragment: &Fragment<'_>,
-        outside: Outside<'_>,
+        outside: &mut Outside,
     ) -> Event {
         self.repeated_hello.insert(0, fragment);
         let Some(whole) = self.repeated_hello.take() else { return Event::None };
         if !self.replaces_hello(&whole.body) {
             return self.on_peer_retransmission(now);
         }
-        self.keep_for_later(outside.records);
-        self.restart(outside.records);
+        self.keep_for_later(&mut outside.records);
+        self.restart(&mut outside.records);
         if let Ok(length) = u32::try_from(whole.body.len()) {
             let Whole { kind, message_seq, ref body, .. } = whole;
             self.reassembly.insert(0, &Fragment { kind, length, message_seq, offset: 0, body });

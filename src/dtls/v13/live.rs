@@ -104,12 +104,9 @@ impl Live {
         self.parts.backend
     }
 
-    pub(crate) fn flight(&mut self) -> &mut Flight {
-        &mut self.parts.flight
-    }
-
-    pub(crate) fn acks(&mut self) -> &mut Acks {
-        &mut self.parts.acks
+    /// The flight that is being sent, and what there is to acknowledge.
+    pub(crate) fn outgoing(&mut self) -> (&mut Flight, &mut Acks) {
+        (&mut self.parts.flight, &mut self.parts.acks)
     }
 
     pub(crate) fn has_pending_datagram(&self) -> bool {
