@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use sansrtc::buffer::Pool;
 use sansrtc::crypto::cert::{Identity, public_key};
 use sansrtc::crypto::{self, AeadAlgorithm, Backend, NamedGroup, SignatureScheme};
@@ -32,43 +32,77 @@ struct Pair {
     pool: Pool,
 }
 
+/// The CPU time of the client and of the server.
+type Spent = [Duration; 2];
+
+/// Does something for one end, whose time it is.
+fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = cpu::now();
+    let done = work();
+    *spent += cpu::now() - start;
+    done
+}
+
 impl Pair {
-    fn connected(configs: &[Arc<Config>; 2], now: Instant) -> Self {
+    /// Both ends after their handshake, and what it took each.
+    fn connected(configs: &[Arc<Config>; 2], now: Instant) -> (Self, Spent) {
+        let mut spent = Spent::default();
         let mut ends = [(0, DtlsRole::Client), (1, DtlsRole::Server)].map(|(i, role)| {
-            Connection::new(configs[i].clone(), role, Rng::new([i as u8; 32], Stream::Dtls))
+            timed(&mut spent[i], || {
+                let mut end =
+                    Connection::new(configs[i].clone(), role, Rng::new([i as u8; 32], Stream::Dtls));
+                let fingerprint = configs[1 - i].identity.fingerprint(FingerprintHash::Sha256);
+                end.set_remote_fingerprints(vec![fingerprint]);
+                end.start(now, Some(Duration::from_millis(50)));
+                end
+            })
         });
-        for i in 0..2 {
-            let fingerprint = configs[1 - i].identity.fingerprint(FingerprintHash::Sha256);
-            ends[i].set_remote_fingerprints(vec![fingerprint]);
-            ends[i].start(now, Some(Duration::from_millis(50)));
-        }
-        let mut pair = Pair { ends, pool: Pool::new() };
+        let mut pool = Pool::new();
         for from in [0, 1, 0, 1, 0] {
-            while let Some(datagram) = pair.ends[from].poll_datagram(&mut pair.pool, 1200) {
-                pair.ends[1 - from].handle_datagram(now, datagram);
+            while let Some(datagram) = timed(&mut spent[from], || ends[from].poll_datagram(&mut pool, 1200)) {
+                timed(&mut spent[1 - from], || ends[1 - from].handle_datagram(now, datagram));
             }
         }
-        assert!(pair.ends.iter_mut().all(|end| end.poll_fact() == Some(Fact::Connected)));
-        pair
+        assert!(ends.iter_mut().all(|end| end.poll_fact() == Some(Fact::Connected)));
+        (Pair { ends, pool }, spent)
     }
 }
 
 /// What both ends of a handshake with certificates must do at the least: the client makes a key, the server answers it,
 /// both agree; each signs once and verifies once.
-fn public_key_operations(backend: &dyn Backend, group: NamedGroup, identity: &Identity, rng: &mut Rng) {
-    let client = backend.key_exchange(group, rng).expect("a key");
-    let (share, _) = backend.encapsulate(group, client.public(), rng).expect("a secret");
-    client.agree(&share).expect("a secret");
-    let key = public_key(identity.certificate_der()).expect("a key");
-    for _ in 0..2 {
-        let scheme = SignatureScheme::EcdsaSecp256r1Sha256;
-        let signature = identity.sign(scheme, b"message", rng).expect("a signature");
-        backend.verify(scheme, &key, b"message", &signature).expect("it is good");
+fn public_key_operations(
+    backend: &dyn Backend,
+    group: NamedGroup,
+    identity: &Identity,
+    rng: &mut Rng,
+) -> Spent {
+    let mut spent = Spent::default();
+    let client = timed(&mut spent[0], || backend.key_exchange(group, rng).expect("a key"));
+    let (share, _) =
+        timed(&mut spent[1], || backend.encapsulate(group, client.public(), rng).expect("a secret"));
+    timed(&mut spent[0], || client.agree(&share).expect("a secret"));
+    for spent in &mut spent {
+        timed(spent, || {
+            let key = public_key(identity.certificate_der()).expect("a key");
+            let scheme = SignatureScheme::EcdsaSecp256r1Sha256;
+            let signature = identity.sign(scheme, b"message", rng).expect("a signature");
+            backend.verify(scheme, &key, b"message", &signature).expect("it is good");
+        });
+    }
+    spent
+}
+
+/// Benches the client's and the server's part of `work`.
+fn apart(group: &mut BenchmarkGroup<'_, CpuTime>, label: &str, mut work: impl FnMut() -> Spent) {
+    for (end, name) in ["client", "server"].into_iter().enumerate() {
+        group.bench_function(format!("{label}, {name}"), |b| {
+            b.iter_custom(|n| (0..n).map(|_| work()[end]).sum())
+        });
     }
 }
 
 fn handshake(c: &mut Criterion<CpuTime>) {
-    let mut group = c.benchmark_group("dtls handshake, both ends");
+    let mut group = c.benchmark_group("dtls handshake");
     let now = now();
     for (name, backend) in [
         ("ring", crypto::ring()),
@@ -86,16 +120,14 @@ fn handshake(c: &mut Criterion<CpuTime>) {
             (config.min_version, config.max_version) = (version, version);
             config.groups = vec![named_group];
             let configs = [Arc::new(config.clone()), Arc::new(config)];
-            group.bench_function(format!("{label} over {name}"), |b| {
-                b.iter(|| Pair::connected(&configs, now))
-            });
+            apart(&mut group, &format!("{label} over {name}"), || Pair::connected(&configs, now).1);
         }
         for (named_group, label) in
             [(NamedGroup::X25519, "X25519"), (NamedGroup::X25519MlKem768, "X25519MLKEM768")]
         {
             let mut rng = Rng::new([3; 32], Stream::Dtls);
-            group.bench_function(format!("public-key operations of {name}, {label}"), |b| {
-                b.iter(|| public_key_operations(backend, named_group, &identity, &mut rng))
+            apart(&mut group, &format!("public-key operations of {name}, {label}"), || {
+                public_key_operations(backend, named_group, &identity, &mut rng)
             });
         }
     }
@@ -107,7 +139,7 @@ fn records(c: &mut Criterion<CpuTime>) {
     let now = now();
     let backend = crypto::ring();
     let config = Arc::new(Config::new(backend, identity(backend)));
-    let mut pair = Pair::connected(&[config.clone(), config], now);
+    let (mut pair, _) = Pair::connected(&[config.clone(), config], now);
     let overhead = pair.ends[0].overhead();
     let mut group = c.benchmark_group("dtls records of 1,200 bytes");
     group.throughput(Throughput::Bytes(LEN as u64));

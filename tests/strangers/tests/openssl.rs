@@ -100,6 +100,14 @@ struct Side {
     closed: Option<String>,
     /// The first so many datagrams are not sent.
     lost: usize,
+    /// Datagrams that begin with a HelloVerifyRequest.
+    verify_requests: usize,
+}
+
+/// Whether a datagram begins with a HelloVerifyRequest (RFC 6347 §4.2.1): a handshake record, with its message in clear.
+fn is_verify_request(datagram: &[u8]) -> bool {
+    const RECORD_HEADER: usize = 13;
+    matches!((datagram.first(), datagram.get(RECORD_HEADER)), (Some(22), Some(3)))
 }
 
 impl Side {
@@ -117,6 +125,7 @@ impl Side {
             connected: false,
             closed: None,
             lost,
+            verify_requests: 0,
         }
     }
 
@@ -149,6 +158,7 @@ impl Side {
         let mut buffer = [0; 2048];
         if let Ok((len, source)) = self.socket.recv_from(&mut buffer) {
             self.remote = source;
+            self.verify_requests += usize::from(is_verify_request(&buffer[..len]));
             let local = self.socket.local_addr().expect("it is bound");
             let datagram = Datagram::udp(source, local, buffer[..len].into());
             self.peer.handle_datagram(Instant::now(), datagram);
@@ -190,6 +200,9 @@ fn talk(role: Role, mut side: Side, mut openssl: OpenSsl, expected: &[u8]) {
     side.must("both connect", &openssl, |side| {
         side.connected && openssl.value("Keying material:").is_some() && openssl.suite().is_some()
     });
+    if role == Role::Client {
+        assert!(side.verify_requests > 0, "its server asks for a cookie");
+    }
     let negotiated = side.peer.negotiated().expect("it is connected");
     assert_eq!(negotiated.version, Version::Dtls12);
     assert_eq!(openssl.suite().as_deref(), negotiated.suite.map(name_of));
