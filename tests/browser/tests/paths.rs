@@ -107,3 +107,13 @@ async fn names_in_place_of_addresses_are_resolved() {
     }
     browser.close().await;
 }
+
+#[tokio::test]
+async fn a_server_that_hides_its_addresses_is_found_by_their_names() {
+    let server = Server::example("echo", &["--hide-addresses"]);
+    let browser = Browser::open(&server).await;
+    // The server is told of no address: it is the browser that has to find the way, by names alone.
+    let result = connect(&browser, &json!({}), "line.includes('.local ')").await;
+    assert_eq!((&result["names"], &result["remote"]), (&json!(0), &json!("host")), "{result}");
+    browser.close().await;
+}
