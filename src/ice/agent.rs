@@ -270,6 +270,11 @@ impl Agent {
         None
     }
 
+    /// Whether [`poll_transmit`](Agent::poll_transmit) may have something to give.
+    pub(crate) fn has_transmit(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     /// The next thing that was found out.
     pub fn poll_fact(&mut self) -> Option<Fact> {
         self.facts.poll()

@@ -43,7 +43,7 @@ impl Agent {
 
     /// False only when [`poll_plain_flight`](Self::poll_plain_flight) gives nothing.
     pub(crate) fn may_have_plain_flight(&self) -> bool {
-        self.embedding.is_some()
+        self.embedding.as_ref().is_some_and(|embedding| embedding.has_plain() || embedding.is_over())
     }
 
     /// The next datagram of the flight that is to leave as it is: to be asked for when there is a path.

@@ -160,6 +160,11 @@ impl Embedding {
         self.inbound_bytes = 0;
     }
 
+    /// Whether a datagram has not left outside of checks yet.
+    pub(super) fn has_plain(&self) -> bool {
+        self.pending.iter().any(|pending| !pending.was_sent)
+    }
+
     /// The next datagram that has not left outside of checks yet: there is a path for it now.
     pub(super) fn take_plain(&mut self) -> Option<Bytes> {
         let pending = self.pending.iter_mut().find(|pending| !pending.was_sent)?;

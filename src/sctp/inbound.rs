@@ -54,7 +54,7 @@ impl Association {
                 if self.sender.timeouts_in_a_row() >= 2 {
                     self.sender.on_sign_of_life(now);
                 }
-                self.handle_chunks(now, header.tag, &packet);
+                self.handle_chunks(now, header.tag, packet);
             }
             Verdict::OutOfTheBlue => self.answer_out_of_the_blue(&header, &packet),
             Verdict::Foreign => self.stats.packets_foreign += 1,
@@ -114,12 +114,12 @@ impl Association {
         }
     }
 
-    fn handle_chunks(&mut self, now: Instant, tag: u32, packet: &Bytes) {
-        let mut chunks = Chunks::new(packet, HEADER_LEN);
+    fn handle_chunks(&mut self, now: Instant, tag: u32, packet: Bytes) {
+        let mut chunks = Chunks::new(&packet, HEADER_LEN);
         let mut reported = false;
         while let Some(chunk) = chunks.next() {
             let flow = match chunk {
-                Ok(chunk) => self.on_chunk(now, tag, packet, &chunk, &mut reported),
+                Ok(chunk) => self.on_chunk(now, tag, &packet, &chunk, &mut reported),
                 Err(malformed) => Err(malformed),
             };
             match flow {
@@ -132,8 +132,9 @@ impl Association {
                 }
             }
         }
+        // Also when it ended the association: what it brought before that is handed out.
+        self.receiver.end_of_packet(now, packet);
         if !matches!(self.state, State::Ended) {
-            self.receiver.end_of_packet(now, packet.len());
             self.settle(now);
         }
     }
@@ -142,15 +143,15 @@ impl Association {
         &mut self,
         now: Instant,
         tag: u32,
-        packet: &Bytes,
+        packet: &[u8],
         chunk: &RawChunk<'_>,
         reported: &mut bool,
     ) -> Result<Flow, Malformed> {
         match chunk.kind {
-            kind::DATA => return self.on_data(now, DataFormat::Plain, packet, chunk),
+            kind::DATA => return self.on_data(now, DataFormat::Plain, chunk),
             kind::SACK => self.on_sack(now, chunk.value)?,
             kind::I_DATA if self.offer.extensions.interleaving => {
-                return self.on_data(now, DataFormat::Interleaved, packet, chunk);
+                return self.on_data(now, DataFormat::Interleaved, chunk);
             }
             // RFC 9260 §8.5.1 A: with tag 0, and then it is alone; bundled with anything it is dropped.
             kind::INIT if tag == 0 => return self.on_init(now, chunk.value),
@@ -191,13 +192,7 @@ impl Association {
     }
 
     #[inline]
-    fn on_data(
-        &mut self,
-        now: Instant,
-        format: DataFormat,
-        packet: &Bytes,
-        chunk: &RawChunk<'_>,
-    ) -> Result<Flow, Malformed> {
+    fn on_data(&mut self, now: Instant, format: DataFormat, chunk: &RawChunk<'_>) -> Result<Flow, Malformed> {
         let Some(peer) = self.peer else { return Ok(Flow::Stop) };
         match self.state {
             State::Established | State::ShutdownPending | State::ShutdownSent { .. } => {}
@@ -211,7 +206,7 @@ impl Association {
         if format != peer.format() {
             return Ok(self.violation("DATA and I-DATA are mixed"));
         }
-        let data = DataChunk::parse(format, chunk.flags, packet, chunk.range.clone())?;
+        let data = DataChunk::parse(format, chunk)?;
         if data.payload.is_empty() {
             // RFC 9260 §6.2: No User Data.
             let reason = CloseReason::ProtocolViolation("DATA without user data");
@@ -224,7 +219,7 @@ impl Association {
             self.receiver.on_discarded(data.tsn);
             return Ok(Flow::Continue);
         }
-        match self.receiver.on_data(data) {
+        match self.receiver.on_data(&data, chunk.range.end - data.payload.len()) {
             Ok(()) => {
                 if let State::ShutdownSent { t2_shutdown } = &mut self.state {
                     // RFC 9260 §9.2: answered with SHUTDOWN at once.
@@ -306,7 +301,7 @@ impl Association {
     }
 
     /// RFC 9260 §3.2: the two highest bits of the type say what to do.
-    fn on_unknown(&mut self, packet: &Bytes, chunk: &RawChunk<'_>, reported: &mut bool) -> Flow {
+    fn on_unknown(&mut self, packet: &[u8], chunk: &RawChunk<'_>, reported: &mut bool) -> Flow {
         self.stats.chunks_unknown += 1;
         let unknown = Unknown::chunk(chunk.kind);
         // One report per packet, so that many small chunks are not answered with many larger ones.

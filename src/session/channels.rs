@@ -304,7 +304,8 @@ impl Channels {
         }
     }
 
-    /// A message arrived on `stream`.
+    /// A message arrived on `stream`: what the application is told of it, which may be nothing.
+    #[inline]
     pub(crate) fn on_message(
         &mut self,
         now: Instant,
@@ -313,20 +314,27 @@ impl Channels {
         data: Bytes,
         association: &mut Association,
         events: &mut VecDeque<Event>,
-    ) {
+    ) -> Option<Event> {
         // RFC 8831 §6.6: an empty message is one byte under an identifier of its own.
         let (kind, data) = match ppid {
             ppid::BINARY => (MessageKind::Binary, data),
             ppid::STRING => (MessageKind::Text, data),
             ppid::BINARY_EMPTY => (MessageKind::Binary, Bytes::new()),
             ppid::STRING_EMPTY => (MessageKind::Text, Bytes::new()),
-            ppid::DCEP => return self.on_control(now, stream, &data, association, events),
-            _ => return self.drop_input("message with an unknown payload protocol identifier"),
+            ppid::DCEP => {
+                self.on_control(now, stream, &data, association, events);
+                return None;
+            }
+            _ => {
+                self.drop_input("message with an unknown payload protocol identifier");
+                return None;
+            }
         };
-        match self.by_stream(stream) {
-            Some(channel) => events.push_back(Event::Message { channel, kind, data }),
-            None => self.drop_input("message for a stream without a channel"),
-        }
+        let Some(channel) = self.by_stream(stream) else {
+            self.drop_input("message for a stream without a channel");
+            return None;
+        };
+        Some(Event::Message { channel, kind, data })
     }
 
     /// A piece of a message arrived on `stream`.
@@ -528,6 +536,7 @@ impl Channels {
     }
 
     /// The channel on `stream`.
+    #[inline]
     pub(crate) fn by_stream(&mut self, stream: StreamId) -> Option<ChannelId> {
         let index = match self.last {
             Some((last, index)) if last == stream => index,

@@ -546,7 +546,8 @@ impl Session {
         match event {
             sctp::Event::Connected => channels.on_connected(events),
             sctp::Event::Message { stream, ppid, data } => {
-                channels.on_message(*now, stream, ppid, data, association, events);
+                let message = channels.on_message(*now, stream, ppid, data, association, events);
+                events.extend(message);
             }
             sctp::Event::Piece { stream, ppid, data, is_last } => {
                 channels.on_piece(stream, ppid, data, is_last, events);
@@ -608,8 +609,22 @@ impl Session {
         }
     }
 
+    /// True only when [`poll_transmit`](Self::poll_transmit) would give nothing, and do nothing: it is asked once for
+    /// every event that is polled.
+    fn is_quiet(&self) -> bool {
+        self.life == Life::Live
+            && self.association.is_silent()
+            && self.transport.is_quiet()
+            && self.media.as_ref().is_none_or(|media| !media.has_output(self.now))
+    }
+
     /// The next datagram, in the order of what others wait for: checks, handshake, data.
+    #[inline]
     pub(crate) fn poll_transmit(&mut self) -> Option<Outbound> {
+        if self.is_quiet() { None } else { self.poll_transmit_in_order() }
+    }
+
+    fn poll_transmit_in_order(&mut self) -> Option<Outbound> {
         if self.life == Life::Closed {
             return None;
         }
@@ -679,21 +694,15 @@ impl Session {
     }
 
     /// The next event. A message leaves the receive window here.
+    #[inline]
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         if self.calm.is_some() && self.events.is_empty() {
             return None;
         }
         self.calm = None;
         loop {
-            if let Some(event) = self.events.pop_front() {
-                if let Some(media) = &mut self.media {
-                    media.on_polled(&event);
-                }
-                if self.events.is_empty() && !self.busy.is_armed() {
-                    // The room of four events, for the next report that an idle peer sends.
-                    self.events = VecDeque::new();
-                }
-                return Some(event);
+            if !self.events.is_empty() {
+                return self.pop_event();
             }
             if self.life != Life::Live {
                 return None;
@@ -702,9 +711,32 @@ impl Session {
                 Reading::On => self.association.poll_event()?,
                 Reading::Paused => self.association.poll_sending_event()?,
             };
-            self.on_sctp(event);
             self.stirred = true;
+            match event {
+                // Most events are messages, which nothing stands before: they need not queue.
+                sctp::Event::Message { stream, ppid, data } => {
+                    let Session { now, association, channels, events, .. } = self;
+                    let message = channels.on_message(*now, stream, ppid, data, association, events);
+                    if message.is_some() {
+                        return message;
+                    }
+                }
+                event => self.on_sctp(event),
+            }
         }
+    }
+
+    /// The next event of those that wait here.
+    fn pop_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        if let Some(media) = &mut self.media {
+            media.on_polled(&event);
+        }
+        if self.events.is_empty() && !self.busy.is_armed() {
+            // The room of four events, for the next report that an idle peer sends.
+            self.events = VecDeque::new();
+        }
+        Some(event)
     }
 
     /// Whether [`poll_event`](Self::poll_event) took facts of the association since this was asked before: that may

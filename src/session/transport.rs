@@ -343,6 +343,17 @@ impl Transport {
         earliest([self.ice.next_timeout(), dtls.and_then(dtls::Connection::next_timeout), gather])
     }
 
+    /// True only when there is nothing to send but what others bring: no check, no handshake, nothing held back.
+    /// With servers it is never sure.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let has_handshake = self.dtls.as_ref().is_some_and(|dtls| dtls.has_pending_datagram());
+        self.gather.is_none()
+            && self.held.is_none()
+            && !has_handshake
+            && !self.ice.has_transmit()
+            && !self.ice.may_have_plain_flight()
+    }
+
     /// The next connectivity check or handshake datagram.
     pub(crate) fn poll_transmit(&mut self) -> Option<Outbound> {
         loop {

@@ -10,9 +10,7 @@
 //!                                              |  payload ...                         |
 //! ```
 
-use bytes::Bytes;
-
-use super::kind;
+use super::{RawChunk, kind};
 use crate::sctp::types::Tsn;
 use crate::types::ids::StreamId;
 use crate::wire::Malformed;
@@ -52,7 +50,7 @@ impl DataFormat {
     }
 }
 
-/// A piece of a message. `P` is [`Bytes`] as received, a borrowed slice or `Bytes` as sent.
+/// A piece of a message. `P` holds the bytes; as received they are a slice of the packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DataChunk<P> {
     pub(crate) tsn: Tsn,
@@ -71,18 +69,13 @@ pub(crate) struct DataChunk<P> {
     pub(crate) payload: P,
 }
 
-impl DataChunk<Bytes> {
-    /// Reads the value of a DATA or I-DATA chunk, which lies in `packet` from `start` to `end`. The payload is a
-    /// slice of `packet`, and may be empty here: the association refuses that.
+impl<'a> DataChunk<&'a [u8]> {
+    /// Reads a DATA or I-DATA chunk. The payload is the end of its value, and may be empty here: the association
+    /// refuses that.
     #[inline]
-    pub(crate) fn parse(
-        format: DataFormat,
-        flags: u8,
-        packet: &Bytes,
-        range: std::ops::Range<usize>,
-    ) -> Result<Self, Malformed> {
-        let value = packet.get(range.clone()).ok_or(Malformed("DATA"))?;
-        let mut r = Reader::new(value, "DATA");
+    pub(crate) fn parse(format: DataFormat, chunk: &RawChunk<'a>) -> Result<Self, Malformed> {
+        let flags = chunk.flags;
+        let mut r = Reader::new(chunk.value, "DATA");
         let tsn = Serial32(r.u32()?);
         let stream = StreamId(r.u16()?);
         let beginning = flags & BEGINNING != 0;
@@ -105,7 +98,7 @@ impl DataChunk<Bytes> {
             ssn_or_mid,
             fsn,
             ppid,
-            payload: packet.slice(range.end - r.remaining()..range.end),
+            payload: r.rest(),
         })
     }
 }
@@ -157,9 +150,9 @@ mod tests {
     use bytes::BytesMut;
     use proptest::prelude::*;
 
-    fn parse(format: DataFormat, wire: &Bytes) -> Result<DataChunk<Bytes>, Malformed> {
+    fn parse(format: DataFormat, wire: &[u8]) -> Result<DataChunk<&[u8]>, Malformed> {
         let raw = Chunks::new(wire, 0).next().ok_or(Malformed("nothing"))??;
-        DataChunk::parse(format, raw.flags, wire, raw.range)
+        DataChunk::parse(format, &raw)
     }
 
     #[test]
@@ -174,20 +167,21 @@ mod tests {
             ssn_or_mid: 6,
             fsn: 0,
             ppid: 51,
-            payload: Bytes::from_static(b"hi"),
+            payload: &b"hi"[..],
         };
         let mut buf = BytesMut::new();
         chunk.emit(DataFormat::Plain, &mut Writer::new(&mut buf));
         assert_eq!(&buf[..], b"\x00\x07\x00\x12\x01\x02\x03\x04\x00\x05\x00\x06\x00\x00\x00\x33hi\x00\x00");
-        assert_eq!(parse(DataFormat::Plain, &buf.freeze()), Ok(chunk));
+        assert_eq!(parse(DataFormat::Plain, &buf), Ok(chunk));
     }
 
     #[test]
     fn every_truncation_is_refused() {
         for format in [DataFormat::Plain, DataFormat::Interleaved] {
             for len in 0..format.header_len() - 4 {
-                let value = Bytes::from(vec![0u8; len]);
-                assert!(DataChunk::parse(format, 0, &value, 0..len).is_err(), "{format:?} {len}");
+                let value = vec![0u8; len];
+                let chunk = RawChunk { kind: format.kind(), flags: 0, value: &value, range: 0..len };
+                assert!(DataChunk::parse(format, &chunk).is_err(), "{format:?} {len}");
             }
         }
     }
@@ -210,12 +204,12 @@ mod tests {
                 ssn_or_mid: if interleaved { number } else { number & 0xffff },
                 fsn: if interleaved && !beginning { shared } else { 0 },
                 ppid: if interleaved && !beginning { 0 } else { shared },
-                payload: Bytes::from(payload),
+                payload: &payload[..],
             };
             let mut buf = BytesMut::new();
             chunk.emit(format, &mut Writer::new(&mut buf));
             prop_assert_eq!(buf.len(), chunk.emitted_len(format));
-            prop_assert_eq!(parse(format, &buf.freeze()), Ok(chunk));
+            prop_assert_eq!(parse(format, &buf), Ok(chunk));
         }
     }
 }

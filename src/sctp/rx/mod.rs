@@ -23,7 +23,7 @@ use super::chunk::data::DataChunk;
 use super::chunk::forward_tsn::Skipped;
 use super::streams::Streams;
 use super::types::{Delivery, Event};
-use inbox::Inbox;
+use inbox::{Inbox, Slice};
 use runs::{Allowance, Fragment, Lane, MAX_OVERHEAD, Part, Place, Runs};
 use tracker::{Tracker, Verdict};
 
@@ -154,8 +154,9 @@ impl Receiver {
         }
     }
 
-    /// Takes a chunk in. Its fate is not the caller's concern, unless it breaks the protocol.
-    pub(super) fn on_data(&mut self, chunk: DataChunk<Bytes>) -> Result<(), Violation> {
+    /// Takes a chunk in, whose payload lies at `at` in the packet that [`end_of_packet`](Self::end_of_packet) will
+    /// bring. Its fate is not the caller's concern, unless it breaks the protocol.
+    pub(super) fn on_data(&mut self, chunk: &DataChunk<&[u8]>, at: usize) -> Result<(), Violation> {
         if chunk.payload.is_empty() {
             // RFC 9260 §6.2: No User Data.
             return Err(Violation("DATA without user data"));
@@ -187,7 +188,7 @@ impl Receiver {
         if self.streams.get_or_insert(chunk.stream, limit, Inbound::new).is_none() {
             return Err(Violation("too many streams in use"));
         }
-        if chunk.unordered { self.on_unordered(chunk) } else { self.on_ordered(chunk) }
+        if chunk.unordered { self.on_unordered(chunk, at) } else { self.on_ordered(chunk, at) }
     }
 
     /// RFC 9260 §6.5: a chunk of a stream that does not exist is acknowledged, and not kept.
@@ -205,6 +206,9 @@ impl Receiver {
         let held = self.occupied();
         if held + size > room && self.runs.reserve() >= room / 16 {
             self.runs.shrink();
+        }
+        if held + self.inbox.reserve() + size > room && self.inbox.reserve() >= room / 16 {
+            self.inbox.shrink();
         }
         let held = self.occupied();
         held + size <= room || (self.inbox.is_empty() && self.runs.is_empty())
@@ -227,7 +231,7 @@ impl Receiver {
         Ok(())
     }
 
-    fn on_ordered(&mut self, chunk: DataChunk<Bytes>) -> Result<(), Violation> {
+    fn on_ordered(&mut self, chunk: &DataChunk<&[u8]>, at: usize) -> Result<(), Violation> {
         let Some(inbound) = self.streams.get_mut(chunk.stream) else { return Ok(()) };
         let message = match self.numbering {
             Numbering::Data => unwrap16(inbound.next, chunk.ssn_or_mid),
@@ -243,7 +247,7 @@ impl Receiver {
             inbound.next += 1;
             let drain = !self.runs.is_empty();
             let is_piece = inbound.delivery == Delivery::Pieces;
-            self.inbox.push_slice(event(chunk.stream, chunk.ppid, chunk.payload, is_piece.then_some(true)));
+            self.inbox.push_slice(slice(chunk, at, is_piece));
             if drain {
                 self.drain(chunk.stream);
             }
@@ -261,12 +265,12 @@ impl Receiver {
         Ok(())
     }
 
-    fn on_unordered(&mut self, chunk: DataChunk<Bytes>) -> Result<(), Violation> {
+    fn on_unordered(&mut self, chunk: &DataChunk<&[u8]>, at: usize) -> Result<(), Violation> {
         let stream = chunk.stream;
         let Some(inbound) = self.streams.get_mut(stream) else { return Ok(()) };
-        let is_piece = (inbound.delivery == Delivery::Pieces).then_some(true);
+        let is_piece = inbound.delivery == Delivery::Pieces;
         if chunk.beginning && chunk.ending {
-            self.inbox.push_slice(event(stream, chunk.ppid, chunk.payload, is_piece));
+            self.inbox.push_slice(slice(chunk, at, is_piece));
             return Ok(());
         }
         let message = match self.numbering {
@@ -287,13 +291,13 @@ impl Receiver {
         if let Some(place) = self.insert(&fragment, true)?
             && let Some(part) = self.runs.take(&place)
         {
-            self.hand_out(stream, part, is_piece);
+            self.hand_out(stream, part, is_piece.then_some(true));
         }
         Ok(())
     }
 
     /// Whether an unordered fragment belongs to a message that was given up, and would wait for ever.
-    fn is_orphan(&self, stream: StreamId, tsn: Serial32, fragment: &Fragment) -> bool {
+    fn is_orphan(&self, stream: StreamId, tsn: Serial32, fragment: &Fragment<'_>) -> bool {
         let Some(inbound) = self.streams.get(stream) else { return true };
         match self.numbering {
             Numbering::Interleaved => fragment.place.message < inbound.unordered_floor,
@@ -306,7 +310,7 @@ impl Receiver {
         }
     }
 
-    fn fragment(&self, lane: Lane, message: u64, chunk: DataChunk<Bytes>) -> Fragment {
+    fn fragment<'a>(&self, lane: Lane, message: u64, chunk: &DataChunk<&'a [u8]>) -> Fragment<'a> {
         let index = match self.numbering {
             Numbering::Data => unwrap(self.cumulative, chunk.tsn.0),
             Numbering::Interleaved => u64::from(chunk.fsn),
@@ -321,7 +325,11 @@ impl Receiver {
     }
 
     /// Puts a fragment among its neighbours, and says where its message lies when that made it complete.
-    fn insert(&mut self, fragment: &Fragment, is_whole_message: bool) -> Result<Option<Place>, Violation> {
+    fn insert(
+        &mut self,
+        fragment: &Fragment<'_>,
+        is_whole_message: bool,
+    ) -> Result<Option<Place>, Violation> {
         let max = self.limits.max_message_size;
         if is_whole_message && self.runs.len_at(&fragment.place) + fragment.payload.len() > max {
             return Err(Violation("message larger than max-message-size"));
@@ -484,9 +492,9 @@ impl Receiver {
         self.tracker.slim();
     }
 
-    /// Every chunk of a packet of `len` bytes has been given: decides when the SACK leaves.
-    pub(super) fn end_of_packet(&mut self, now: Instant, len: usize) {
-        self.inbox.end_of_packet(len, self.limits.window);
+    /// Every chunk of a packet has been given: decides when the SACK leaves.
+    pub(super) fn end_of_packet(&mut self, now: Instant, packet: Bytes) {
+        self.inbox.end_of_packet(packet, self.limits.window);
         if let Some(urgency) = self.packet.take() {
             self.tracker.end_of_packet(now, urgency == Urgency::Immediate);
         }
@@ -572,6 +580,12 @@ impl Sack<'_> {
     pub(super) fn duplicates(&self) -> &[Serial32] {
         self.receiver.tracker.duplicates()
     }
+}
+
+/// A message of one chunk, whose payload lies at `at` in its packet.
+#[inline]
+fn slice(chunk: &DataChunk<&[u8]>, at: usize, is_piece: bool) -> Slice {
+    Slice { stream: chunk.stream, ppid: chunk.ppid, is_piece, at, len: chunk.payload.len() }
 }
 
 /// A whole message, or a piece that is the last one or not.

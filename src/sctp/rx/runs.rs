@@ -78,13 +78,13 @@ impl Place {
 
 /// One DATA or I-DATA chunk on its way into a message.
 #[derive(Debug)]
-pub(super) struct Fragment {
+pub(super) struct Fragment<'a> {
     pub(super) place: Place,
     pub(super) is_first: bool,
     pub(super) is_last: bool,
     /// Of the first fragment only: I-DATA carries it nowhere else.
     pub(super) ppid: u32,
-    pub(super) payload: Bytes,
+    pub(super) payload: &'a [u8],
 }
 
 /// What memory a fragment may take.
@@ -173,13 +173,13 @@ struct Run {
 }
 
 impl Run {
-    fn start(&mut self, fragment: &Fragment, expected: usize) {
+    fn start(&mut self, fragment: &Fragment<'_>, expected: usize) {
         self.is_first = fragment.is_first;
         self.is_last = fragment.is_last;
         self.ppid = fragment.ppid;
         self.end = fragment.place.index + 1;
         self.head.reserve_exact(expected.max(fragment.payload.len()));
-        self.head.extend_from_slice(&fragment.payload);
+        self.head.extend_from_slice(fragment.payload);
     }
 
     fn len(&self) -> usize {
@@ -192,8 +192,8 @@ impl Run {
 
     /// Appends the fragment that follows. A slice would pin the whole slab that it was received in, so what
     /// waits is copied.
-    fn append(&mut self, fragment: &Fragment, growth: usize) {
-        let payload = &fragment.payload[..];
+    fn append(&mut self, fragment: &Fragment<'_>, growth: usize) {
+        let payload = fragment.payload;
         let (len, capacity) = (self.head.len(), self.head.capacity());
         let needed = len + payload.len();
         let doubled = needed.max(2 * capacity);
@@ -210,7 +210,7 @@ impl Run {
     }
 
     /// Puts the fragment that comes before in front.
-    fn prepend(&mut self, fragment: &Fragment) {
+    fn prepend(&mut self, fragment: &Fragment<'_>) {
         let head = std::mem::replace(&mut self.head, fragment.payload.to_vec());
         self.push_front(piece(head));
         self.is_first = fragment.is_first;
@@ -293,7 +293,7 @@ impl Runs {
     /// [`take`](Self::take). `Err` when it overlaps what is there.
     pub(super) fn insert(
         &mut self,
-        fragment: &Fragment,
+        fragment: &Fragment<'_>,
         allowance: Allowance,
     ) -> Result<Option<Place>, Contradiction> {
         let place = fragment.place;
@@ -353,10 +353,10 @@ impl Runs {
     }
 
     /// A run of its own, or the front of the one that follows.
-    fn begin(&mut self, fragment: &Fragment, expected: usize) {
+    fn begin(&mut self, fragment: &Fragment<'_>, expected: usize) {
         let place = fragment.place;
         if fragment.is_first && fragment.is_last {
-            let data = Bytes::copy_from_slice(&fragment.payload);
+            let data = Bytes::copy_from_slice(fragment.payload);
             return self.put(place, Waiting::Whole { ppid: fragment.ppid, data });
         }
         let behind = Place { index: place.index + 1, ..place };
@@ -528,13 +528,24 @@ mod tests {
     const LANE: Lane = Lane(5);
     const FREE: Allowance = Allowance { expected: 0, growth: usize::MAX };
 
-    fn fragment(index: u64, count: u64) -> Fragment {
+    /// Three times each number.
+    static BYTES: [[u8; 3]; 64] = {
+        let mut bytes = [[0; 3]; 64];
+        let mut index = 0;
+        while index < 64 {
+            bytes[index as usize] = [index; 3];
+            index += 1;
+        }
+        bytes
+    };
+
+    fn fragment(index: u64, count: u64) -> Fragment<'static> {
         Fragment {
             place: Place { lane: LANE, message: 7, index },
             is_first: index == 0,
             is_last: index + 1 == count,
             ppid: 53,
-            payload: Bytes::from(vec![index as u8; 3]),
+            payload: &BYTES[index as usize],
         }
     }
 

@@ -30,10 +30,17 @@ fn chunk(tsn: u32, stream: u16, mid: u32, fsn: u32, len: usize) -> DataChunk<Byt
     }
 }
 
+fn borrowed(chunk: &DataChunk<Bytes>) -> DataChunk<&[u8]> {
+    let DataChunk { tsn, stream, unordered, beginning, ending, immediate, ssn_or_mid, fsn, ppid, .. } =
+        *chunk;
+    let payload = &chunk.payload[..];
+    DataChunk { tsn, stream, unordered, beginning, ending, immediate, ssn_or_mid, fsn, ppid, payload }
+}
+
 fn give(receiver: &mut Receiver, chunk: DataChunk<Bytes>) -> Result<(), Violation> {
-    let len = chunk.payload.len() + 40;
-    let result = receiver.on_data(chunk);
-    receiver.end_of_packet(now(), len);
+    let result = receiver.on_data(&borrowed(&chunk), 0);
+    // A packet with nothing around the payload.
+    receiver.end_of_packet(now(), chunk.payload);
     result
 }
 
@@ -126,8 +133,8 @@ fn slices_of_packets_are_copied_before_they_pin_much() {
     for tsn in 1..=200u32 {
         let payload = packet.slice(16..17);
         let chunk = DataChunk { ending: true, payload, ..chunk(tsn, 0, tsn - 1, 0, 1) };
-        receiver.on_data(chunk).unwrap();
-        receiver.end_of_packet(now(), packet.len());
+        receiver.on_data(&borrowed(&chunk), 16).unwrap();
+        receiver.end_of_packet(now(), packet.clone());
     }
     let shares = |data: &Bytes| packet.as_ptr_range().contains(&data.as_ptr());
     let mut pinned = 0;
@@ -148,8 +155,9 @@ fn the_delay_of_acknowledgements_is_the_one_that_was_set() {
         receiver.tracker = Tracker::new(delay);
         receiver.start(Serial32(1), false);
         let start = now();
-        receiver.on_data(DataChunk { ending: true, ..chunk(1, 0, 0, 0, 10) }).unwrap();
-        receiver.end_of_packet(start, 50);
+        let chunk = DataChunk { ending: true, ..chunk(1, 0, 0, 0, 10) };
+        receiver.on_data(&borrowed(&chunk), 0).unwrap();
+        receiver.end_of_packet(start, chunk.payload);
         assert_eq!(receiver.is_sack_due(), delay.is_zero());
         assert_eq!(receiver.next_timeout(), (!delay.is_zero()).then(|| start + delay));
     }

@@ -115,6 +115,7 @@ impl Sender {
     }
 
     /// A piece of a message left its queue.
+    #[inline]
     fn account(&mut self, piece: &Piece, charge: usize, format: DataFormat) {
         if piece.is_control {
             self.control_bytes -= piece.payload.len();
@@ -135,6 +136,7 @@ impl Sender {
     }
 
     /// The piece as a chunk that gets the next TSN.
+    #[inline]
     fn item(&mut self, now: Instant, stream: StreamId, piece: Piece) -> Item {
         let tsn = self.outstanding.next_tsn();
         let before = piece.policy.and_then(|policy| self.policies.on_sent(policy, tsn, piece.is_last));
@@ -230,6 +232,7 @@ impl Sender {
     }
 }
 
+#[inline]
 fn chunk(tsn: Serial32, item: &Item) -> DataChunk<&[u8]> {
     DataChunk {
         tsn,

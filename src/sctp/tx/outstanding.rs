@@ -21,6 +21,9 @@ use bytes::Bytes;
 use crate::types::ids::StreamId;
 use crate::wire::serial::Serial32;
 
+/// Entries that empty lists keep room for while the connection is busy.
+pub(super) const KEPT_CAPACITY: usize = 4096;
+
 /// Where a chunk is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ItemState {
@@ -75,6 +78,20 @@ struct Rack {
 pub(super) struct Arrival {
     pub(super) now: Instant,
     pub(super) min_rtt: Duration,
+}
+
+impl Arrival {
+    #[inline]
+    fn note_newest(self, rack: &mut Option<Rack>, tsn: Serial32, sent_at: Instant, transmissions: u16) {
+        // RFC 8985 §6.2 step 2: too soon after a retransmission, it was the original that arrived.
+        if transmissions > 1 && self.now.saturating_duration_since(sent_at) < self.min_rtt {
+            return;
+        }
+        let is_newer = |r: Rack| r.sent_at < sent_at || (r.sent_at == sent_at && r.tsn.is_before(tsn));
+        if rack.is_none_or(is_newer) {
+            *rack = Some(Rack { sent_at, tsn });
+        }
+    }
 }
 
 /// All chunks between the cumulative TSN and the next one to be sent.
@@ -160,6 +177,7 @@ impl Outstanding {
     }
 
     /// Adds a chunk that was just written for the first time; it gets [`next_tsn`](Self::next_tsn).
+    #[inline]
     pub(super) fn push(&mut self, item: Item) {
         self.enter_flight(item.payload.len());
         self.unacked_bytes += item.payload.len();
@@ -239,19 +257,25 @@ impl Outstanding {
         cumulative: Serial32,
         each: &mut impl FnMut(&Item, ItemState),
     ) {
-        while self.first.distance_to(cumulative) >= 0 {
-            let Some(item) = self.items.pop_front() else { return };
-            let tsn = self.first;
-            self.first = tsn.next();
-            self.settled = self.settled.saturating_sub(1);
-            self.last_given_up = self.last_given_up.and_then(|offset| offset.checked_sub(1));
+        let count = usize::try_from(self.first.distance_to(cumulative).saturating_add(1)).unwrap_or(0);
+        let count = count.min(self.items.len());
+        let Outstanding { items, first, flight_bytes, flight_chunks, unacked_bytes, rack, .. } = self;
+        for item in items.drain(..count) {
+            let tsn = *first;
+            *first = tsn.next();
             if matches!(item.state, ItemState::InFlight | ItemState::Lost) {
-                self.leave_flight(item.state, item.payload.len());
-                self.unacked_bytes -= item.payload.len();
-                self.note_newest(arrival, tsn, item.sent_at, item.transmissions);
+                let len = item.payload.len();
+                if item.state == ItemState::InFlight {
+                    *flight_bytes -= len;
+                    *flight_chunks -= 1;
+                }
+                *unacked_bytes -= len;
+                arrival.note_newest(rack, tsn, item.sent_at, item.transmissions);
                 each(&item, item.state);
             }
         }
+        self.settled = self.settled.saturating_sub(count);
+        self.last_given_up = self.last_given_up.and_then(|offset| offset.checked_sub(count));
         if self.items.is_empty() {
             self.sent.clear();
             self.lost.clear();
@@ -321,7 +345,7 @@ impl Outstanding {
         let (sent_at, transmissions, len) = (item.sent_at, item.transmissions, item.payload.len());
         self.leave_flight(was, len);
         self.unacked_bytes -= len;
-        self.note_newest(arrival, tsn, sent_at, transmissions);
+        arrival.note_newest(&mut self.rack, tsn, sent_at, transmissions);
         if let Some(item) = self.items.get_mut(offset) {
             each(item, was);
             // Its promise has counted it.
@@ -338,17 +362,6 @@ impl Outstanding {
         if was == ItemState::InFlight {
             self.flight_bytes -= len;
             self.flight_chunks -= 1;
-        }
-    }
-
-    fn note_newest(&mut self, arrival: Arrival, tsn: Serial32, sent_at: Instant, transmissions: u16) {
-        // RFC 8985 §6.2 step 2: too soon after a retransmission, it was the original that arrived.
-        if transmissions > 1 && arrival.now.saturating_duration_since(sent_at) < arrival.min_rtt {
-            return;
-        }
-        let is_newer = |r: Rack| r.sent_at < sent_at || (r.sent_at == sent_at && r.tsn.is_before(tsn));
-        if self.rack.is_none_or(is_newer) {
-            self.rack = Some(Rack { sent_at, tsn });
         }
     }
 
@@ -480,11 +493,12 @@ impl Outstanding {
         true
     }
 
+    /// What only much larger windows need is given back at once, the rest when the connection is idle.
     fn give_back(&mut self) {
-        if self.items.capacity() > 256 {
+        if self.items.capacity() > KEPT_CAPACITY {
             self.items = VecDeque::new();
         }
-        if self.sent.capacity() > 256 {
+        if self.sent.capacity() > KEPT_CAPACITY {
             self.sent = VecDeque::new();
         }
         if self.lost.capacity() > 64 {

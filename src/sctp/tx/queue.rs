@@ -14,6 +14,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use bytes::Bytes;
 
+use super::outstanding::KEPT_CAPACITY;
 use crate::sctp::chunk::data::DataFormat;
 use crate::sctp::streams::Streams;
 use crate::types::ids::StreamId;
@@ -119,6 +120,7 @@ impl Outbound {
     }
 
     /// Cuts `len` bytes off the first message. With its first piece it gets its sequence number.
+    #[inline]
     pub(super) fn cut(&mut self, len: usize, format: DataFormat) -> Option<Piece> {
         let message = self.queue.front_mut()?;
         let is_last = len >= message.data.len();
@@ -159,6 +161,7 @@ impl Outbound {
     }
 
     /// Removes the first message, and says how many entries left with it.
+    #[inline]
     fn pop_front(&mut self) -> usize {
         let before = self.queue.len();
         self.drop_front();
@@ -184,6 +187,7 @@ impl Outbound {
         }
     }
 
+    #[inline]
     fn trim(&mut self) {
         while self.queue.front().is_some_and(|m| m.data.is_empty()) {
             self.drop_front();
@@ -215,6 +219,8 @@ pub(super) struct Queues {
     begun_limit: usize,
     /// Entries in all queues.
     entries: usize,
+    /// The room of a queue that has run empty, for the next one that fills.
+    spare: VecDeque<Queued>,
 }
 
 impl Queues {
@@ -223,6 +229,7 @@ impl Queues {
         self.streams.iter_mut().for_each(|(_, outbound)| outbound.queue.shrink_to_fit());
         self.waiting.shrink_to_fit();
         self.deferred.shrink_to_fit();
+        self.spare = VecDeque::new();
     }
 
     /// The peer can hold so much of messages that are not complete.
@@ -320,9 +327,13 @@ impl Queues {
     }
 
     /// Appends a message; the stream must be open.
+    #[inline]
     pub(super) fn push(&mut self, stream: StreamId, message: Queued) {
         let Some(outbound) = self.streams.get_mut(stream) else { return };
         outbound.buffered += if message.is_control { 0 } else { message.data.len() };
+        if outbound.queue.capacity() == 0 {
+            outbound.queue = std::mem::take(&mut self.spare);
+        }
         outbound.queue.push_back(message);
         self.entries += 1;
         if !outbound.is_scheduled {
@@ -351,7 +362,10 @@ impl Queues {
                 Some(outbound) => {
                     outbound.is_scheduled = false;
                     if outbound.queue.capacity() > 64 {
-                        outbound.queue = VecDeque::new();
+                        let room = std::mem::take(&mut outbound.queue);
+                        if room.capacity() <= KEPT_CAPACITY {
+                            self.spare = room;
+                        }
                     }
                 }
                 None => {}
@@ -363,6 +377,7 @@ impl Queues {
     }
 
     /// The current stream sent `bytes`. Unless it must go on (`keep`), the turn passes.
+    #[inline]
     pub(super) fn charge(&mut self, bytes: usize, keep: bool) {
         let Some(stream) = self.current else { return };
         let Some(outbound) = self.streams.get_mut(stream) else { return };

@@ -183,8 +183,9 @@ impl End {
         while let Some(Ok(chunk)) = chunks.next() {
             match chunk.kind {
                 kind::DATA | kind::I_DATA => {
-                    let data = DataChunk::parse(self.format, chunk.flags, packet, chunk.range).unwrap();
-                    self.violations += u64::from(self.rx.on_data(data).is_err());
+                    let data = DataChunk::parse(self.format, &chunk).unwrap();
+                    let at = chunk.range.end - data.payload.len();
+                    self.violations += u64::from(self.rx.on_data(&data, at).is_err());
                 }
                 kind::SACK => {
                     let sack = Sack::parse(chunk.value).unwrap();
@@ -198,7 +199,7 @@ impl End {
                 other => panic!("chunk {other}"),
             }
         }
-        self.rx.end_of_packet(now, packet.len());
+        self.rx.end_of_packet(now, packet.clone());
         self.most_held = self.most_held.max(self.rx.held());
     }
 
