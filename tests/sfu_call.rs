@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use sansrtc::payload::{self, Depacketizer, FrameInfo, Outcome, Packetizer, Received};
 use sansrtc::rtp::ntp::NtpTime;
-use sansrtc::sfu::{Arrived, Layer, Source, Start, Verdict, Viewer};
+use sansrtc::sfu::{Layer, Source, Start, Verdict, Viewer};
 use sansrtc::types::codec::Codec;
 use sansrtc::{
     Candidate, ConnectionState, Event, MediaConfig, MediaDirection, MediaType, OutgoingPacket, Pt,
@@ -282,15 +282,7 @@ impl Room {
                     sender.source.handle_report(sender.layers[&receiver], ntp, timestamp);
                 }
                 Event::Packet(packet) => {
-                    let arrived = Arrived {
-                        encoding: sender.layers[&packet.receiver],
-                        sequence: packet.sequence,
-                        timestamp: packet.timestamp as u32,
-                        marker: packet.marker,
-                        payload: packet.payload(),
-                        dependency: None,
-                        received: packet.received,
-                    };
+                    let arrived = packet.arrived(sender.layers[&packet.receiver]);
                     let Ok(incoming) = sender.source.read(arrived) else { continue };
                     for leg in legs.iter_mut() {
                         let Track { id, pt, machine } = &mut leg.tracks[n];

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sansrtc::payload::Codec;
 use sansrtc::rtp::ntp::NtpTime;
-use sansrtc::sfu::{self, Arrived, Layer, Offer, Rates, Start, Verdict, Viewer};
+use sansrtc::sfu::{self, Layer, Offer, Rates, Start, Verdict, Viewer};
 use sansrtc::{Key, OutgoingPacket, Pt, ReceiverId, Rid, Rtc, RtpPacket, TransceiverId, TransceiverInfo};
 
 use super::net::Net;
@@ -145,17 +145,7 @@ impl Track {
                 watcher.viewer.handle_restart(encoding);
             }
         }
-        let arrived = Arrived {
-            encoding,
-            sequence: packet.sequence,
-            // The lower half is what was on the wire.
-            timestamp: packet.timestamp as u32,
-            marker: packet.marker,
-            payload: packet.payload(),
-            dependency: packet.dependency_descriptor(),
-            received: packet.received,
-        };
-        let incoming = match self.source.read(arrived) {
+        let incoming = match self.source.read(packet.arrived(encoding)) {
             Ok(incoming) => incoming,
             Err(error) => return tracing::debug!(%error, "a packet is not forwarded"),
         };

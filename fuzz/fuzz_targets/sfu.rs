@@ -13,10 +13,10 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sansrtc::payload::{Codec, DEFAULT_MAX_FRAME, Depacketizer, Received};
 use sansrtc::rtp::ext::Kind;
-use sansrtc::sfu::{Arrived, Layer, Source, Start, Verdict, Viewer};
+use sansrtc::sfu::{Layer, Source, Start, Verdict, Viewer};
 use sansrtc::{
     Candidate, ConnectionState, Event, MediaConfig, MediaDirection, MediaType, OutgoingPacket, Pt, Rtc,
-    RtcConfig, RtpPacket, TransceiverConfig, TransceiverId, crypto,
+    RtcConfig, TransceiverConfig, TransceiverId, crypto,
 };
 use sim::{HostId, Link, Loss, Sim, clock, seed_bytes};
 
@@ -204,7 +204,7 @@ impl World {
         while let Some((_, event)) = sim.event(hosts[1]) {
             let Event::Packet(packet) = event else { continue };
             *longest = packet.bytes().len().max(*longest);
-            let Some(incoming) = source.read(arrived(&packet)).ok() else { continue };
+            let Some(incoming) = source.read(packet.arrived(0)).ok() else { continue };
             let (host, id, pt) = (hosts[2], ids[1], pts[1]);
             match viewer.handle_packet(&incoming) {
                 Verdict::Drop => {}
@@ -238,17 +238,5 @@ impl World {
             };
             depacketizer.handle_packet(received).count();
         }
-    }
-}
-
-fn arrived(packet: &RtpPacket) -> Arrived<'_> {
-    Arrived {
-        encoding: 0,
-        sequence: packet.sequence,
-        timestamp: packet.timestamp as u32,
-        marker: packet.marker,
-        payload: packet.payload(),
-        dependency: packet.dependency_descriptor(),
-        received: packet.received,
     }
 }

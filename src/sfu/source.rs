@@ -11,7 +11,7 @@ use crate::wire::reader::Reader;
 use super::timeline::{Moment, Report};
 use super::{Layer, MAX_ENCODINGS};
 
-/// A packet as it came.
+/// A packet as it came; [`RtpPacket::arrived`](crate::RtpPacket::arrived) gives it.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrived<'a> {
     /// Which encoding it belongs to: the place of its rid in the sender's list, 0 being the lowest.

@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use sansrtc::crypto::{self, cert::Identity};
 use sansrtc::payload::Codec;
 use sansrtc::rng::{Rng, Stream};
-use sansrtc::sfu::{Arrived, Layer, Source, Start, Verdict, Viewer};
+use sansrtc::sfu::{Layer, Source, Start, Verdict, Viewer};
 use sansrtc::types::srtp_profile::SrtpProfile;
 use sansrtc::{
     Candidate, Clock, ConnectionState, Datagram, Event, Input, MediaConfig, MediaDirection, MediaType,
@@ -243,16 +243,7 @@ fn is_rtp(datagram: &[u8]) -> bool {
 }
 
 fn forward(now: Instant, packet: &RtpPacket, source: &mut Source, legs: &mut [Leg], sent: &mut Sent) {
-    let arrived = Arrived {
-        encoding: 0,
-        sequence: packet.sequence,
-        timestamp: packet.timestamp as u32,
-        marker: packet.marker,
-        payload: packet.payload(),
-        dependency: None,
-        received: packet.received,
-    };
-    let Ok(incoming) = source.read(arrived) else { return };
+    let Ok(incoming) = source.read(packet.arrived(0)) else { return };
     for Leg { pair, viewer } in legs {
         let rtc = &mut pair.ends[0];
         if let Verdict::Forward(rewrite) = viewer.handle_packet(&incoming) {

@@ -10,8 +10,10 @@ use crate::rtp::ext::audio::AudioLevel;
 use crate::rtp::ext::timing::{AbsCaptureTime, AbsSendTime, PlayoutDelay};
 use crate::rtp::ext::video::Orientation;
 use crate::rtp::ext::{Ids, Kind};
+use crate::rtp::extended::short_time;
 use crate::rtp::header::{Header, Packet};
 use crate::session::negotiate::TransceiverId;
+use crate::sfu::Arrived;
 use crate::types::codec::Codec;
 use crate::types::ids::{Pt, Rid, Ssrc};
 
@@ -149,6 +151,20 @@ impl RtpPacket {
     /// ([`Descriptor::parse`](crate::rtp::ext::dependency::Descriptor::parse)).
     pub fn dependency_descriptor(&self) -> Option<&[u8]> {
         self.extension(Kind::DependencyDescriptor)
+    }
+
+    /// The packet as a forwarder reads it ([`sfu::Source::read`](crate::sfu::Source::read)). `encoding` says which
+    /// one of its sender it belongs to: the place of its [`rid`](Self::rid) in the sender's list, 0 being the lowest.
+    pub fn arrived(&self, encoding: u8) -> Arrived<'_> {
+        Arrived {
+            encoding,
+            sequence: self.sequence,
+            timestamp: short_time(self.timestamp).0,
+            marker: self.marker,
+            payload: self.payload(),
+            dependency: self.dependency_descriptor(),
+            received: self.received,
+        }
     }
 }
 
