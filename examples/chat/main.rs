@@ -34,8 +34,10 @@ use std::error::Error;
 use clap::Parser;
 
 use crate::common::args::NetArgs;
-use crate::common::net::{Handle, Net};
-use crate::common::server::{Reply, Request, Response, Web};
+use crate::common::host::Host;
+use crate::common::net::Handle;
+use crate::common::page;
+use crate::common::server::{Reply, Request, Response};
 use crate::rooms::{Command, Rooms};
 
 /// A room for several people in the browser. Open the printed URL in two tabs.
@@ -60,22 +62,9 @@ fn main() {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    args.net.start_log();
-    let (mut net, handle, commands) = Net::bind(&args.net)?;
-    let web = Web::bind(&args.net)?;
-    let stop = handle.clone();
-    ctrlc::set_handler(move || stop.stop())?;
-
-    for local in net.locals() {
-        println!("udp  {local}");
-    }
-    println!("open {}", web.url()?);
-    web.serve(move |request| serve(request, &handle));
-    let mut rooms = Rooms::new(&mut net, &args.codec, args.ceiling * 1000);
-    // Until Ctrl-C, or a socket breaks.
-    let end = net.run(&mut rooms, &commands);
-    println!("stopped");
-    Ok(end?)
+    let mut host = Host::bind(&args.net)?;
+    let mut rooms = Rooms::new(&mut host.net, &args.codec, args.ceiling * 1000);
+    host.run(&mut rooms, serve)
 }
 
 /// Answers a request: a file of the page, figures, or a WebSocket.
@@ -95,7 +84,8 @@ fn serve(request: &Request, rooms: &Handle<Command>) -> Reply {
             Some(stats) => Response::new(200, "application/json", stats.to_string()),
             None => Response::text(503, "the server is stopping"),
         },
-        path => Response::text(404, format_args!("there is nothing at {path}")),
+        path => page::file(request)
+            .unwrap_or_else(|| Response::text(404, format_args!("there is nothing at {path}"))),
     };
     response.into()
 }

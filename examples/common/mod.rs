@@ -5,12 +5,15 @@
 //!  net.rs: sockets, Endpoint, App  <------- server.rs, socket.rs
 //!  udp.rs: batches, segments       command  tls.rs
 //! ```
+//!
+//! `host.rs` binds both and runs them.
 
 // Each example uses a part.
 #![allow(dead_code)]
 
 pub(crate) mod annexb;
 pub(crate) mod args;
+pub(crate) mod host;
 pub(crate) mod ice;
 pub(crate) mod ivf;
 pub(crate) mod net;

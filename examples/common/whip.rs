@@ -18,6 +18,7 @@ use std::sync::mpsc::SyncSender;
 use sansrtc::{Answer, Key, Offer, RemoteCandidate, Rtc};
 
 use super::net::{Handle, Net};
+use super::page;
 use super::server::{Request, Response};
 
 /// Sessions at once.
@@ -122,6 +123,15 @@ pub(crate) struct Door {
 }
 
 impl Door {
+    /// Answers any request: with the page `index`, a file that pages share, or as [`handle`](Self::handle) does.
+    pub(crate) fn serve(&self, index: &'static str, request: &Request, media: &Handle<Ask>) -> Response {
+        if request.path == "/" {
+            return Response::file("text/html; charset=utf-8", index);
+        }
+        let response = page::file(request).or_else(|| self.handle(request, media));
+        response.unwrap_or_else(|| Response::text(404, "there is nothing here"))
+    }
+
     /// Answers a request; `None` when its path is none of ours.
     pub(crate) fn handle(&self, request: &Request, media: &Handle<Ask>) -> Option<Response> {
         let (place, name) = request.path.strip_prefix('/')?.split_once('/')?;

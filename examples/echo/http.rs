@@ -18,7 +18,7 @@ use std::sync::mpsc::SyncSender;
 use serde::{Deserialize, Serialize};
 
 use crate::common::net::Handle;
-use crate::common::page::file;
+use crate::common::page;
 use crate::common::server::{Request, Response};
 use crate::media::Command;
 
@@ -57,9 +57,7 @@ impl Refusal {
 
 /// Answers a request.
 pub(crate) fn handle(request: &Request, media: &Handle<Command>) -> Response {
-    if request.path == "/figures.js"
-        && let Some(file) = file(request)
-    {
+    if let Some(file) = page::file(request) {
         return file;
     }
     let page = match request.path.as_str() {

@@ -28,8 +28,7 @@ use sansrtc::dtls::Version;
 use sansrtc::{Incoming, MediaConfig, RtcConfig};
 
 use crate::common::args::NetArgs;
-use crate::common::net::Net;
-use crate::common::server::Web;
+use crate::common::host::Host;
 
 /// Echoes WebRTC data channels, audio and video. Open the printed URL in a browser.
 #[derive(Debug, Parser)]
@@ -104,26 +103,11 @@ fn main() {
 }
 
 fn run(Args { net: args, dtls }: &Args) -> Result<(), Box<dyn Error>> {
-    args.start_log();
-    let (mut net, handle, commands) = Net::bind(args)?;
+    let mut host = Host::bind(args)?;
+    let config = &mut host.net.config;
     // What a peer sends is sent back in the same m-line.
-    net.config.media = MediaConfig { incoming: Incoming::SendAndReceive, ..MediaConfig::browser() };
-    dtls.apply(&mut net.config);
-    net.config.validate()?;
-    let web = Web::bind(args)?;
-    let stop = handle.clone();
-    ctrlc::set_handler(move || stop.stop())?;
-
-    for local in net.locals() {
-        println!("udp  {local}");
-    }
-    for listener in net.listeners() {
-        println!("tcp  {listener}");
-    }
-    println!("open {}", web.url()?);
-    web.serve(move |request| http::handle(request, &handle));
-    // Until Ctrl-C, or a socket breaks.
-    let end = net.run(&mut media::Media::default(), &commands);
-    println!("stopped");
-    Ok(end?)
+    config.media = MediaConfig { incoming: Incoming::SendAndReceive, ..MediaConfig::browser() };
+    dtls.apply(config);
+    config.validate()?;
+    host.run(&mut media::Media::default(), http::handle)
 }

@@ -26,9 +26,7 @@ use clap::Parser;
 
 use crate::clip::Clip;
 use crate::common::args::NetArgs;
-use crate::common::net::Net;
-use crate::common::page;
-use crate::common::server::{Response, Web};
+use crate::common::host::Host;
 use crate::common::whip::{Door, Role};
 
 /// Plays files to browsers. Open the printed URL in a browser.
@@ -56,28 +54,10 @@ fn main() {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    args.net.start_log();
+    let mut host = Host::bind(&args.net)?;
     let clip = Clip::open(args.video.as_deref(), args.audio.as_deref(), args.fps)?;
     println!("clip {clip}");
-    let (mut net, handle, commands) = Net::bind(&args.net)?;
-    let web = Web::bind(&args.net)?;
-    let stop = handle.clone();
-    ctrlc::set_handler(move || stop.stop())?;
-
-    for local in net.locals() {
-        println!("udp  {local}");
-    }
-    println!("open {}", web.url()?);
+    let mut player = player::Player::new(&mut host.net, clip);
     let door = Door { roles: &[Role::View], token: None, ice_servers: Vec::new() };
-    web.serve(move |request| {
-        if request.path == "/" {
-            return Response::file("text/html; charset=utf-8", include_str!("index.html"));
-        }
-        let response = page::file(request).or_else(|| door.handle(request, &handle));
-        response.unwrap_or_else(|| Response::text(404, "there is nothing here"))
-    });
-    let mut player = player::Player::new(&mut net, clip);
-    let end = net.run(&mut player, &commands);
-    println!("stopped");
-    Ok(end?)
+    host.run(&mut player, move |request, media| door.serve(include_str!("index.html"), request, media))
 }

@@ -24,9 +24,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::common::args::NetArgs;
-use crate::common::net::Net;
-use crate::common::page;
-use crate::common::server::{Response, Web};
+use crate::common::host::Host;
 use crate::common::whip::{Door, Role};
 
 /// Records what browsers publish. Open the printed URL in a browser.
@@ -48,26 +46,8 @@ fn main() {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    args.net.start_log();
-    let (mut net, handle, commands) = Net::bind(&args.net)?;
-    let web = Web::bind(&args.net)?;
-    let stop = handle.clone();
-    ctrlc::set_handler(move || stop.stop())?;
-    let mut recorder = recorder::Recorder::new(&mut net, args.dir)?;
-
-    for local in net.locals() {
-        println!("udp  {local}");
-    }
-    println!("open {}", web.url()?);
+    let mut host = Host::bind(&args.net)?;
+    let mut recorder = recorder::Recorder::new(&mut host.net, args.dir)?;
     let door = Door { roles: &[Role::Publish], token: None, ice_servers: Vec::new() };
-    web.serve(move |request| {
-        if request.path == "/" {
-            return Response::file("text/html; charset=utf-8", include_str!("index.html"));
-        }
-        let response = page::file(request).or_else(|| door.handle(request, &handle));
-        response.unwrap_or_else(|| Response::text(404, "there is nothing here"))
-    });
-    let end = net.run(&mut recorder, &commands);
-    println!("stopped");
-    Ok(end?)
+    host.run(&mut recorder, move |request, media| door.serve(include_str!("index.html"), request, media))
 }

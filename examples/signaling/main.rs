@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::common::page;
 use crate::common::server::{Reply, Request, Response, Web};
 use crate::rooms::{IceServers, Limits, Member, Rooms};
 
@@ -116,6 +117,8 @@ fn handle(request: &Request, rooms: &Arc<Rooms>) -> Reply {
             let body = serde_json::json!({ "rooms": rooms, "members": members }).to_string();
             Response::new(200, "application/json", body).into()
         }
-        path => Response::text(404, format_args!("there is nothing at {path}")).into(),
+        path => page::file(request)
+            .unwrap_or_else(|| Response::text(404, format_args!("there is nothing at {path}")))
+            .into(),
     }
 }

@@ -170,7 +170,7 @@ function say({ from, name, text, time, seq }) {
   if (list.querySelector(`[data-seq="${seq}"]`)) return;
   const line = document.createElement("li");
   line.dataset.seq = seq;
-  line.className = from === room?.id ? "own" : "";
+  line.className = from === room?.id ? "mine" : "";
   const head = document.createElement("small");
   const clock = new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   head.textContent = from === room?.id ? clock : `${name} · ${clock}`;
