@@ -43,7 +43,13 @@ use crate::types::setup::IceRole;
 /// answer any more while another one does, and, with [`Config::moves`], when a better one has become valid. With
 /// [`set_renomination`](Agent::set_renomination) the peer can tell the later one by its number.
 #[derive(Debug)]
+// In this order in memory: what every packet that is sent touches lies together, in front.
+#[repr(C)]
 pub struct Agent {
+    pub(super) path: Option<Path>,
+    /// What went over it, until it changes.
+    pub(super) traffic: Traffic,
+    pub(super) consent: Consent,
     pub(super) config: Config,
     pub(super) rng: Rng,
     /// What the numbers of transactions begin with.
@@ -63,10 +69,6 @@ pub struct Agent {
     pub(super) current: Generation,
     /// What was before a restart, while data still goes over it.
     pub(super) previous: Option<Box<Generation>>,
-    pub(super) consent: Consent,
-    pub(super) path: Option<Path>,
-    /// What went over it, until it changes.
-    pub(super) traffic: Traffic,
     pub(super) outbox: VecDeque<Outgoing>,
     /// A DTLS handshake that travels in checks; `None` when none does.
     pub(super) embedding: Option<Box<Embedding>>,

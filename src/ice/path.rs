@@ -19,7 +19,13 @@ const BUSY_CONSENT: Duration = Duration::from_secs(1);
 
 /// Consent to send on the path in use.
 #[derive(Debug, Default)]
+// In this order in memory: what every packet that is sent touches lies together, in front.
+#[repr(C)]
 pub(super) struct Consent {
+    /// Data was sent since consent was renewed.
+    has_traffic: bool,
+    /// The next check.
+    pub(super) next: Timer,
     /// The pair that it is for.
     pub(super) of: Option<(GenerationId, PairId)>,
     /// Checks sent since the last answer.
@@ -29,10 +35,6 @@ pub(super) struct Consent {
     /// When the peer last checked another pair, as one does that has lost this one, and which; until a later check
     /// is answered.
     hinted: Option<(Instant, PairId)>,
-    /// The next check.
-    pub(super) next: Timer,
-    /// Data was sent since consent was renewed.
-    has_traffic: bool,
     /// The end of consent, unless it is renewed.
     pub(super) expiry: Timer,
 }

@@ -20,7 +20,6 @@ use bytes::BytesMut;
 use super::elements::{Elements, ElementsWriter, Form};
 use crate::types::ids::{Pt, Ssrc};
 use crate::wire::Malformed;
-use crate::wire::reader::Reader;
 use crate::wire::serial::{Serial16, Serial32};
 use crate::wire::writer::Writer;
 
@@ -69,36 +68,37 @@ impl Header {
     ///
     /// Everything that the header counts is checked against the packet's length, padding excepted.
     pub fn parse(packet: &[u8]) -> Result<Header, Malformed> {
-        let mut r = Reader::new(packet, "RTP header");
-        let [first, second] = r.array()?;
+        const MALFORMED: Malformed = Malformed("RTP header");
+        // The fixed part in one step: this is read for every packet, in and out.
+        let fixed = packet.first_chunk::<FIXED_LEN>().ok_or(MALFORMED)?;
+        let [first, second, s0, s1, t0, t1, t2, t3, i0, i1, i2, i3] = *fixed;
         if first >> 6 != VERSION {
-            return Err(r.malformed());
+            return Err(MALFORMED);
         }
         let csrcs = first & 0x0f;
-        let sequence = Serial16(r.u16()?);
-        let timestamp = Serial32(r.u32()?);
-        let ssrc = Ssrc(r.u32()?);
-        r.skip(4 * usize::from(csrcs))?;
-        let extension = match first & 0x10 {
-            0 => None,
-            _ => {
-                let profile = r.u16()?;
-                let len = 4 * usize::from(r.u16()?);
-                let start = packet.len() - r.remaining();
-                r.skip(len)?;
-                Some(Block { profile, start, len })
-            }
-        };
+        let mut len = FIXED_LEN + 4 * usize::from(csrcs);
+        let mut extension = None;
+        if first & EXTENSION != 0 {
+            let head = packet.get(len..).and_then(|rest| rest.first_chunk::<EXTENSION_HEADER_LEN>());
+            let [p0, p1, w0, w1] = *head.ok_or(MALFORMED)?;
+            let start = len + EXTENSION_HEADER_LEN;
+            let block = 4 * usize::from(u16::from_be_bytes([w0, w1]));
+            extension = Some(Block { profile: u16::from_be_bytes([p0, p1]), start, len: block });
+            len = start + block;
+        }
+        if len > packet.len() {
+            return Err(MALFORMED);
+        }
         Ok(Header {
             marker: second & MARKER != 0,
-            payload_type: Pt::new(second & !MARKER).ok_or(r.malformed())?,
-            sequence,
-            timestamp,
-            ssrc,
+            payload_type: Pt::new(second & !MARKER).ok_or(MALFORMED)?,
+            sequence: Serial16(u16::from_be_bytes([s0, s1])),
+            timestamp: Serial32(u32::from_be_bytes([t0, t1, t2, t3])),
+            ssrc: Ssrc(u32::from_be_bytes([i0, i1, i2, i3])),
             extension,
             padded: first & 0x20 != 0,
             csrcs,
-            len: packet.len() - r.remaining(),
+            len,
         })
     }
 

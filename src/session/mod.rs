@@ -59,33 +59,35 @@ pub(crate) struct Limits {
 
 /// One connection below its public face.
 #[derive(Debug)]
+// In this order in memory: what every packet that is sent touches lies together, in front.
+#[repr(C)]
 pub(crate) struct Session {
-    /// The latest time that was given; it never goes back.
-    now: Instant,
     life: Life,
     state: ConnectionState,
-    pub(crate) transport: Transport,
-    pub(crate) association: Association,
-    pub(crate) channels: Channels,
+    reading: Reading,
+    stirred: bool,
+    /// The latest time that was given; it never goes back.
+    now: Instant,
+    /// Set when everything but media has nothing to say until the time it holds, or ever, and forgotten with the first
+    /// thing that may change that: a forwarder that only sends media asks nobody else, packet after packet.
+    calm: Option<Calm>,
+    /// Data has moved lately. Then the memory that busy times need is kept.
+    busy: Timer,
+    /// When a connection whose ICE has failed ends, unless ICE starts anew.
+    failed: Timer,
     /// `None` until media is agreed upon: a connection without media does not pay for it.
     pub(crate) media: Option<Box<Media>>,
     /// Facts for the application, oldest first. Messages are not among them: they stay in the association,
     /// and in its receive window, until they are polled.
     events: VecDeque<Event>,
+    pub(crate) transport: Transport,
+    pub(crate) association: Association,
+    pub(crate) channels: Channels,
     /// Addresses that authentic checks came from, for whoever routes datagrams; read and emptied by it.
     pub(crate) authenticated: Vec<(SocketAddr, SocketAddr, Protocol)>,
     pub(crate) tap: Tap,
-    reading: Reading,
-    stirred: bool,
-    /// Set when everything but media has nothing to say until the time it holds, or ever, and forgotten with the first
-    /// thing that may change that: a forwarder that only sends media asks nobody else, packet after packet.
-    calm: Option<Calm>,
     /// How the association comes up.
     start: Start,
-    /// Data has moved lately. Then the memory that busy times need is kept.
-    busy: Timer,
-    /// When a connection whose ICE has failed ends, unless ICE starts anew.
-    failed: Timer,
     limits: Limits,
 }
 

@@ -80,18 +80,20 @@ pub(crate) enum Outbound {
 
 /// ICE and DTLS of a connection.
 #[derive(Debug)]
+// In this order in memory: what every packet that is sent touches lies together, in front.
+#[repr(C)]
 pub(crate) struct Transport {
+    pub(crate) pool: Pool,
+    /// Servers, streams and names; most connections have none.
+    pub(crate) gather: Option<Box<Gatherer>>,
+    pub(crate) bytes_sent: u64,
+    pub(crate) datagrams_sent: u64,
     pub(crate) ice: ice::Agent,
     /// `None` until the DTLS role is settled.
     dtls: Option<dtls::Connection>,
     role: Option<DtlsRole>,
-    /// Servers, streams and names; most connections have none.
-    pub(crate) gather: Option<Box<Gatherer>>,
-    pub(crate) pool: Pool,
     pub(crate) dropped: DroppedDatagrams,
-    pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
-    pub(crate) datagrams_sent: u64,
     pub(crate) datagrams_received: u64,
     /// A sealed packet that was longer than the run that it was to end.
     held: Option<(Route, BytesMut)>,

@@ -79,38 +79,40 @@ impl Resend {
 
 /// The state of RTCP and of the transport that it reports on.
 #[derive(Debug)]
+// In this order in memory: what every packet that is sent touches lies together, in front.
+#[repr(C)]
 pub(super) struct Control {
-    rng: Rng,
     /// `None` until a packet came or left: before there is nothing to report.
     timing: Option<ReportTiming>,
+    /// How far the report that is going out has come: senders, receivers.
+    report: Option<(usize, usize)>,
+    /// Not after the time at which the first feedback is due.
+    feedback: Option<Instant>,
+    /// When the peer's next request for a key frame is let through.
+    pub(super) next_request: Option<Instant>,
+    /// Not after the time at which a stream may be found silent.
+    pub(super) silence: Option<Instant>,
+    /// Streams of ours that have ended.
+    goodbyes: Vec<Ssrc>,
+    pub(super) resend: Resend,
+    pub(super) pacer: Pacer,
+    /// What was sent, for those who will estimate what the path can carry.
+    pub(super) sent: Transport,
     pub(super) uses: Uses,
+    rng: Rng,
     pub(super) round_trip: RoundTrip,
     pub(super) receiver_times: ReceiverTimes,
     pub(super) arrivals: Arrivals,
     pub(super) congestion: Congestion,
-    /// What was sent, for those who will estimate what the path can carry.
-    pub(super) sent: Transport,
-    pub(super) resend: Resend,
     /// Where parity is put together.
     pub(super) scratch: BytesMut,
-    pub(super) pacer: Pacer,
     /// Bits per second that the application allows.
     pub(super) ceiling: Option<u64>,
     /// Bits per second that the peer allows.
     pub(super) remb: Option<u64>,
-    /// Not after the time at which the first feedback is due.
-    feedback: Option<Instant>,
-    /// Not after the time at which a stream may be found silent.
-    pub(super) silence: Option<Instant>,
     /// Limits of the peer that are not acknowledged yet, and from when on that may be done.
     notices: Vec<(Ssrc, BitrateLimit)>,
     notice_due: Option<Instant>,
-    /// When the peer's next request for a key frame is let through.
-    pub(super) next_request: Option<Instant>,
-    /// Streams of ours that have ended.
-    goodbyes: Vec<Ssrc>,
-    /// How far the report that is going out has come: senders, receivers.
-    report: Option<(usize, usize)>,
 }
 
 impl Control {

@@ -23,17 +23,20 @@ pub(super) enum Payload {
 
 /// One transceiver with an agreed section.
 #[derive(Debug)]
+// In this order in memory: what every packet that is sent touches lies together, in front.
+#[repr(C)]
 pub(super) struct Line {
-    pub(super) agreed: AgreedMedia,
-    received: [Payload; 128],
     /// A bit for each payload type that may be sent.
     sent: u128,
+    pub(super) send: SendIds,
+    pub(super) streams: Vec<SendStream>,
     /// Which ids mean what in this section.
     pub(super) ids: Arc<Ids>,
-    pub(super) send: SendIds,
+    pub(super) agreed: AgreedMedia,
+    /// What payload types of packets that arrive stand for; any other is unknown.
+    received: Box<[(Pt, Payload)]>,
     /// The payload types of redundancy.
     pub(super) formats: ProtectionFormats,
-    pub(super) streams: Vec<SendStream>,
 }
 
 /// The ids of what the transport fills in.
@@ -69,12 +72,10 @@ pub(super) fn is_filled_in(kind: Kind) -> bool {
 
 impl Line {
     pub(super) fn new(agreed: AgreedMedia, ids: Ids) -> Self {
-        let mut received = [Payload::Unknown; 128];
-        let mut set = |pt: Pt, payload| {
-            // A payload type is below 128.
-            if let Some(place) = received.get_mut(usize::from(pt.value())) {
-                *place = payload;
-            }
+        let mut received = Vec::new();
+        let mut set = |pt: Pt, payload| match received.iter_mut().find(|(held, _)| *held == pt) {
+            Some((_, held)) => *held = payload,
+            None => received.push((pt, payload)),
         };
         for (at, format) in (0u8..=254).zip(agreed.formats.iter()) {
             set(format.receive, Payload::Media(at));
@@ -82,6 +83,7 @@ impl Line {
                 set(rtx, Payload::Rtx(at));
             }
         }
+        let received = received.into_boxed_slice();
         // A payload type is below 128.
         let sent = agreed.formats.iter().fold(0, |sent, format| sent | 1u128 << format.send.value());
         let formats = ProtectionFormats::of(&agreed.formats, |kind| ids.id(kind));
@@ -96,7 +98,8 @@ impl Line {
 
     /// What a payload type of a packet that arrived stands for.
     pub(super) fn payload(&self, pt: Pt) -> Payload {
-        self.received.get(usize::from(pt.value())).copied().unwrap_or(Payload::Unknown)
+        // A dozen of three bytes each, most of them behind the one that is in use.
+        self.received.iter().find(|(held, _)| *held == pt).map_or(Payload::Unknown, |(_, payload)| *payload)
     }
 
     pub(super) fn format(&self, at: u8) -> Option<&Format> {

@@ -119,19 +119,29 @@ pub(crate) struct MediaLimits {
 
 /// The two SRTP contexts.
 #[derive(Debug)]
+// In this order in memory: what every packet that is sent touches lies together, in front.
+#[repr(C)]
 struct Keys {
-    inbound: Inbound,
     outbound: Outbound,
+    inbound: Inbound,
 }
 
 /// RTP and RTCP of one connection.
 #[derive(Debug)]
+// In this order in memory: what every packet that is sent touches lies together, in front.
+#[repr(C)]
 pub(crate) struct Media {
-    limits: MediaLimits,
-    clock: Clock,
-    keys: Option<Keys>,
     /// By the index of the transceiver.
     lines: Vec<Option<Box<Line>>>,
+    /// Not after the time at which an assembly gives up what it waits for.
+    frames_due: Option<Instant>,
+    limits: MediaLimits,
+    clock: Clock,
+    queue: Queue,
+    control: Control,
+    keys: Option<Keys>,
+    /// The line of each source of ours.
+    own: Sources,
     /// What extension ids mean, over all sections.
     ids: Ids,
     /// The URIs of header extensions that the application brought: [`Kind::Other`] counts them.
@@ -141,18 +151,12 @@ pub(crate) struct Media {
     generation: u32,
     /// The place among the receivers of each source that packets came from.
     known: Sources,
-    /// The line of each source of ours.
-    own: Sources,
-    queue: Queue,
     /// Where packets lie that were put together from redundancy; nothing before the first.
     recovered: Pool,
-    control: Control,
     /// Packets among the events.
     waiting: usize,
     /// Bytes of the frames among the events, with what each takes beside its data.
     waiting_bytes: usize,
-    /// Not after the time at which an assembly gives up what it waits for.
-    frames_due: Option<Instant>,
     /// The source of RTCP while nothing is sent.
     own_ssrc: Ssrc,
     cname: String,

@@ -39,17 +39,19 @@ pub struct MediaProtection {
 
 /// What protects one stream of ours.
 #[derive(Debug)]
+// In this order in memory: what every packet that is sent touches lies together, in front.
+#[repr(C)]
 pub(super) struct Protection {
+    /// The first number of the application's that may still be sent: those before have been overtaken.
+    floor: u64,
+    /// Packets of parity that took numbers of the stream.
+    inserted: u64,
     wanted: MediaProtection,
+    parity: Option<Box<(Scheme, Protector)>>,
     /// The source of parity in a stream of its own.
     pub(super) fec: Option<Ssrc>,
     next_fec: u64,
     red: Option<RedWriter>,
-    parity: Option<(Scheme, Protector)>,
-    /// Packets of parity that took numbers of the stream.
-    inserted: u64,
-    /// The first number of the application's that may still be sent: those before have been overtaken.
-    floor: u64,
 }
 
 /// What parity takes of a packet beside its payload: the head of its RTP packet, RED, and some elements.
@@ -99,8 +101,9 @@ impl Protection {
             self.red.get_or_insert_with(|| RedWriter::new(self.wanted.red));
         }
         let Some((scheme, config)) = self.scheme(formats, kind) else { return };
-        if self.parity.as_ref().is_none_or(|(held, _)| *held != scheme) {
-            self.parity = Some((scheme, Protector::new(scheme, ssrc, config, &formats.blanked)));
+        if self.parity.as_ref().is_none_or(|parity| parity.0 != scheme) {
+            let protector = Protector::new(scheme, ssrc, config, &formats.blanked);
+            self.parity = Some(Box::new((scheme, protector)));
         }
         if scheme == Scheme::Ulpfec {
             // Without repetition: RED is the wrap that says "this is media".
@@ -207,8 +210,6 @@ impl Media {
         payload_len: usize,
         mut bytes: BytesMut,
     ) -> (BytesMut, u64, Pt) {
-        let room = self.packet_room();
-        let overhead = self.keys.as_ref().map_or(0, |keys| keys.outbound.rtp_overhead());
         let Some(line) = self.lines.get_mut(at).and_then(Option::as_deref_mut) else {
             return (bytes, packet.sequence, packet.payload_type);
         };
@@ -222,7 +223,7 @@ impl Media {
         Rewrite { sequence: Some(short_sequence(sequence)), ..Rewrite::default() }.apply(&mut bytes);
         stream.highest = stream.highest.max(Some(sequence));
         // RFC 5109 §14.1: what is protected is the packet as it is without RED.
-        if let Some((_, protector)) = &mut protection.parity {
+        if let Some((_, protector)) = protection.parity.as_deref_mut() {
             protector.on_sent(short_sequence(sequence), &bytes);
         }
         let format = agreed.formats.iter().find(|format| format.send == packet.payload_type);
@@ -230,6 +231,8 @@ impl Media {
         let (Some(red), Some(writer)) = (red, &mut protection.red) else {
             return (bytes, sequence, packet.payload_type);
         };
+        let room = self.limits.datagram_size.saturating_sub(MAX_RTP_OVERHEAD);
+        let overhead = self.keys.as_ref().map_or(0, |keys| keys.outbound.rtp_overhead());
         let (header, payload) = bytes.split_at(bytes.len() - payload_len.min(bytes.len()));
         let out = pool.tail(room + MAX_RTP_OVERHEAD);
         out.extend_from_slice(header);
@@ -245,6 +248,11 @@ impl Media {
 
     /// Parity for the packets before may be ready: it follows them.
     pub(super) fn push_parity(&mut self, pool: &mut Pool, at: usize, stream: usize, timestamp: u32) {
+        let line = self.lines.get(at).and_then(Option::as_deref);
+        let protected = line.and_then(|line| line.streams.get(stream));
+        if protected.is_none_or(|stream| stream.protection.parity.is_none()) {
+            return;
+        }
         let mut parity = std::mem::take(&mut self.control.scratch);
         while self.push_one_parity(pool, at, stream, timestamp, &mut parity).is_some() {
             parity.clear();
@@ -266,7 +274,7 @@ impl Media {
         let name = name_of_parity(line, line.streams.get(stream)?.rid);
         let Line { formats, send, streams, .. } = line;
         let stream = streams.get_mut(stream)?;
-        let (scheme, protector) = stream.protection.parity.as_mut()?;
+        let (scheme, protector) = stream.protection.parity.as_deref_mut()?;
         if !protector.poll_parity(parity) {
             return None;
         }

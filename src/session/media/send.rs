@@ -218,34 +218,30 @@ impl Media {
 
     /// The next packets of a class that may leave now, as far as they lie side by side and are of one size.
     fn pop_run(&mut self, now: Instant, class: Class, max_segments: usize) -> Option<Run> {
-        let mut run: Option<BytesMut> = None;
-        let mut segment = 0;
-        for _ in 0..max_segments {
-            if let Some(run) = &run
-                && !self.goes_on(class, run, segment)
-            {
+        let mut contents = self.pop_paced(now, class)?;
+        let segment = contents.len();
+        let mut last = segment;
+        for _ in 1..max_segments {
+            if last < segment || !self.goes_on(class, &contents, segment) {
                 break;
             }
-            if class != Class::Audio && !self.control.pacer.may_send(now) {
-                break;
-            }
-            let Some(packet) = self.pop_sealed(now, class) else { break };
-            let len = packet.len();
-            self.control.pacer.on_sent(now, len);
-            match &mut run {
-                None => {
-                    segment = len;
-                    run = Some(packet);
-                }
-                Some(run) => run.unsplit(packet),
-            }
-            if len < segment {
-                break;
-            }
+            let Some(packet) = self.pop_paced(now, class) else { break };
+            last = packet.len();
+            contents.unsplit(packet);
         }
-        let contents = run?;
         let segment_size = (contents.len() > segment).then_some(segment);
         Some(Run { kind: RunKind::Rtp, contents, segment_size })
+    }
+
+    /// The next packet of a class, if it may leave now.
+    #[inline]
+    fn pop_paced(&mut self, now: Instant, class: Class) -> Option<BytesMut> {
+        if class != Class::Audio && !self.control.pacer.may_send(now) {
+            return None;
+        }
+        let packet = self.pop_sealed(now, class)?;
+        self.control.pacer.on_sent(now, packet.len());
+        Some(packet)
     }
 
     /// Whether the next packet lies right behind `run`, and is no longer than a segment of it.

@@ -47,10 +47,10 @@ impl Media {
         let stream = line.streams.get_mut(stream).ok_or(SendMediaError::UnknownRid)?;
         // RFC 7741 §4.2: pictures are numbered from anywhere; a source is as random as that needs to be.
         let first_picture = u16::try_from(stream.ssrc.0 >> 16 & 0x7fff).unwrap_or(0);
-        let kept = stream.packetizer.take().filter(|(held, _)| *held == codec);
-        let (_, mut packetizer) = kept.unwrap_or_else(|| (codec, Packetizer::new(machine, first_picture)));
-        let payloads = packetizer.start(frame.data, room, frame.info);
-        stream.packetizer = Some((codec, packetizer));
+        let kept = stream.packetizer.take().filter(|kept| kept.0 == codec);
+        let mut kept = kept.unwrap_or_else(|| Box::new((codec, Packetizer::new(machine, first_picture))));
+        let payloads = kept.1.start(frame.data, room, frame.info);
+        stream.packetizer = Some(kept);
         let payloads = payloads.map_err(|_| SendMediaError::TooLarge)?;
         self.send_payloads(now, pool, place, frame, payloads, machine.is_video());
         Ok(())

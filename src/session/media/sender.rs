@@ -15,40 +15,42 @@ use super::stats::Requests;
 
 /// What is known of a stream of ours.
 #[derive(Debug)]
+// In this order in memory: what every packet that is sent touches lies together, in front.
+#[repr(C)]
 pub(super) struct SendStream {
-    pub(super) rid: Option<Rid>,
     pub(super) ssrc: Ssrc,
-    /// The source of its retransmissions.
-    pub(super) rtx: Option<Ssrc>,
     /// Whether the peer has reported on the stream: it knows by then which section it belongs to.
     pub(super) is_known: bool,
-    /// Whether it has reported on the source of retransmissions.
-    pub(super) is_repair_known: bool,
+    /// The application has paused it.
+    pub(super) is_paused: bool,
     /// The format of the last packet.
     sent_as: Option<SentAs>,
     /// The header of the last packet that had no elements of its own.
     front: Option<Front>,
+    /// The number of the next packet that is made here.
+    pub(super) next_sequence: u64,
     pub(super) reports: Reports,
     /// What the peer may ask for again.
     pub(super) history: History,
+    /// Redundancy that is sent along.
+    pub(super) protection: Protection,
+    pub(super) rid: Option<Rid>,
+    /// The source of its retransmissions.
+    pub(super) rtx: Option<Ssrc>,
+    /// Whether it has reported on the source of retransmissions.
+    pub(super) is_repair_known: bool,
     /// Writes what is sent again into a stream of its own.
     pub(super) repair: Option<Rtx>,
-    /// The application has paused it.
-    pub(super) is_paused: bool,
     /// The peer's requests for key frames.
     pub(super) key_frames: KeyFrameRequests,
     /// What the peer asked for.
     pub(super) requests: Requests,
     /// Packets sent again, and their bytes.
     pub(super) resent: (u64, u64),
-    /// Cuts frames, for the encoding that was sent last.
-    pub(super) packetizer: Option<(Codec, payload::Packetizer)>,
-    /// The number of the next packet that is made here.
-    pub(super) next_sequence: u64,
+    /// Cuts frames, for the encoding that was sent last; who sends packets needs none.
+    pub(super) packetizer: Option<Box<(Codec, payload::Packetizer)>>,
     /// The highest number that was sent.
     pub(super) highest: Option<u64>,
-    /// Redundancy that is sent along.
-    pub(super) protection: Protection,
     /// Bits per second that the peer allows this stream (RFC 5104 §4.2.1).
     pub(super) bitrate_limit: Option<u64>,
 }

@@ -120,8 +120,9 @@ impl Transport {
 
     /// Forgets the oldest packets: those that are too old, and those that are too many.
     fn forget(&mut self, now: Instant, most: usize) {
+        let horizon = now.checked_sub(MAX_AGE);
         while self.sent.len() > most
-            || self.sent.front().is_some_and(|sent| now.saturating_duration_since(sent.at) > MAX_AGE)
+            || self.sent.front().is_some_and(|sent| horizon.is_some_and(|horizon| sent.at < horizon))
         {
             if let Some(old) = self.sent.pop_front().filter(|sent| sent.fate != Fate::Came) {
                 self.in_flight -= u64::from(old.size);
