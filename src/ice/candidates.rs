@@ -282,11 +282,15 @@ impl Agent {
     /// Pairs that were learned from checks take over what signalling says of their remote candidate
     /// (RFC 8838 §11).
     fn adopt(&mut self, remote: Remote) {
+        let mut is_moved = false;
         self.current.checklist.update_remote(remote.address, remote.protocol, |pair| {
+            is_moved |= pair.remote.priority != remote.priority;
             pair.remote.kind = remote.kind;
             pair.remote.priority = remote.priority;
         });
-        self.current.checklist.sort(self.role);
+        if is_moved {
+            self.current.checklist.sort(self.role);
+        }
     }
 
     // ----- questions -----

@@ -1,5 +1,6 @@
 //! The checklist: all pairs of one generation, best first (RFC 8445 §6.1.2, RFC 8838 §11, §12).
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,9 @@ use crate::types::setup::IceRole;
 /// Pairs in decreasing order of priority.
 #[derive(Debug, Default)]
 pub(super) struct Checklist {
-    pairs: Vec<Pair>,
+    /// Boxed: with thousands of pairs, making room for one moves addresses and not pairs.
+    #[allow(clippy::vec_box)]
+    pairs: Vec<Box<Pair>>,
     /// First checks sent since the last repeat of one that was not answered.
     first_checks: u8,
 }
@@ -28,20 +31,24 @@ pub(super) enum Next {
 }
 
 impl Checklist {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Pair> {
-        self.pairs.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Pair> + Clone {
+        self.pairs.iter().map(Box::as_ref)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pair> {
+        self.pairs.iter_mut().map(Box::as_mut)
     }
 
     pub(super) fn pair(&self, id: PairId) -> Option<&Pair> {
-        self.pairs.iter().find(|pair| pair.id == id)
+        self.iter().find(|pair| pair.id == id)
     }
 
     pub(super) fn pair_mut(&mut self, id: PairId) -> Option<&mut Pair> {
-        self.pairs.iter_mut().find(|pair| pair.id == id)
+        self.iter_mut().find(|pair| pair.id == id)
     }
 
     pub(super) fn find(&self, local: SocketAddr, remote: SocketAddr, protocol: Protocol) -> Option<&Pair> {
-        self.pairs.iter().find(|pair| {
+        self.iter().find(|pair| {
             same(pair.remote.address, remote) && same(pair.local.address, local) && pair.protocol == protocol
         })
     }
@@ -59,7 +66,7 @@ impl Checklist {
         pair.state = self.initial_state(&pair, role);
         let priority = pair.priority(role);
         let at = self.pairs.partition_point(|other| other.priority(role) >= priority);
-        self.pairs.insert(at, pair);
+        self.pairs.insert(at, Box::new(pair));
         if self.pairs.len() <= max {
             return None;
         }
@@ -76,9 +83,11 @@ impl Checklist {
 
     /// RFC 8838 §12: the best pair of its foundation waits, and so does one whose foundation has succeeded.
     fn initial_state(&self, pair: &Pair, role: IceRole) -> PairState {
-        let mut mates = self.pairs.iter().filter(|other| other.foundation == pair.foundation);
-        let thawed = mates.clone().any(|other| other.state == PairState::Succeeded)
-            || mates.all(|other| other.priority(role) < pair.priority(role));
+        let mut mates = self.iter().filter(|other| other.foundation == pair.foundation);
+        // The list is in order: the first mate is the best of them.
+        let is_best = mates.next().is_none_or(|best| best.priority(role) < pair.priority(role));
+        let thawed = is_best
+            || self.iter().any(|o| o.foundation == pair.foundation && o.state == PairState::Succeeded);
         if thawed { PairState::Waiting } else { PairState::Frozen }
     }
 
@@ -88,8 +97,8 @@ impl Checklist {
         self.pairs.sort_by_key(|pair| std::cmp::Reverse(pair.priority(role)));
     }
 
-    pub(super) fn retain(&mut self, keep: impl FnMut(&Pair) -> bool) {
-        self.pairs.retain(keep);
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Pair) -> bool) {
+        self.pairs.retain(|pair| keep(pair));
         if self.pairs.len() * 4 < self.pairs.capacity() {
             self.pairs.shrink_to_fit();
         }
@@ -108,12 +117,12 @@ impl Checklist {
         change: impl FnMut(&mut Pair),
     ) {
         let is_it = |pair: &&mut Pair| same(pair.remote.address, remote) && pair.protocol == protocol;
-        self.pairs.iter_mut().filter(is_it).for_each(change);
+        self.iter_mut().filter(is_it).for_each(change);
     }
 
     /// Pairs that failed are checked again.
     pub(super) fn try_again(&mut self, now: Instant) {
-        for pair in self.pairs.iter_mut().filter(|pair| pair.state == PairState::Failed) {
+        for pair in self.iter_mut().filter(|pair| pair.state == PairState::Failed) {
             pair.state = PairState::Waiting;
             pair.checks = 0;
             pair.last_heard = now;
@@ -123,18 +132,18 @@ impl Checklist {
     /// RFC 8445 §8.1.2: with a pair selected, those that have not succeeded are not checked any more. An answer that
     /// is on its way still counts.
     pub(super) fn abandon_open(&mut self) {
-        self.pairs.iter_mut().filter(|pair| pair.is_open()).for_each(|pair| pair.state = PairState::Failed);
+        self.iter_mut().filter(|pair| pair.is_open()).for_each(|pair| pair.state = PairState::Failed);
     }
 
     /// The valid pair with the highest priority.
     pub(super) fn best_valid(&self) -> Option<&Pair> {
-        self.pairs.iter().find(|pair| pair.is_valid())
+        self.iter().find(|pair| pair.is_valid())
     }
 
     /// RFC 8445 §7.2.5.3.3: what shares the foundation of a pair that succeeded need not be held back.
     pub(super) fn thaw(&mut self, foundation: PairFoundation) {
         let frozen = |pair: &&mut Pair| pair.state == PairState::Frozen && pair.foundation == foundation;
-        self.pairs.iter_mut().filter(frozen).for_each(|pair| pair.state = PairState::Waiting);
+        self.iter_mut().filter(frozen).for_each(|pair| pair.state = PairState::Waiting);
     }
 
     /// RFC 8445 §6.1.4.2 step 2: with nothing waiting, one frozen pair of each foundation that nobody checks.
@@ -142,21 +151,16 @@ impl Checklist {
     /// A pair that was checked three times without an answer holds nobody back: its checks go on for most of a
     /// minute here, and others of its foundation would come too late.
     fn thaw_idle_foundations(&mut self) {
-        for at in 0..self.pairs.len() {
-            if self.pairs[at].state != PairState::Frozen {
-                continue;
-            }
-            let foundation = self.pairs[at].foundation;
-            let busy = self.pairs.iter().any(|pair| {
-                pair.foundation == foundation
-                    && match pair.state {
-                        PairState::Waiting => true,
-                        PairState::InProgress => pair.checks < 3,
-                        _ => false,
-                    }
-            });
-            if !busy {
-                self.pairs[at].state = PairState::Waiting;
+        let is_busy = |pair: &&Pair| match pair.state {
+            PairState::Waiting => true,
+            PairState::InProgress => pair.checks < 3,
+            _ => false,
+        };
+        let mut busy: BTreeSet<PairFoundation> = self.iter().filter(is_busy).map(|p| p.foundation).collect();
+        for pair in self.iter_mut().filter(|pair| pair.state == PairState::Frozen) {
+            // The first of its foundation is the best of it.
+            if busy.insert(pair.foundation) {
+                pair.state = PairState::Waiting;
             }
         }
     }
@@ -168,28 +172,28 @@ impl Checklist {
     /// such a pair while others were never checked. Once a pair is valid, repeats keep to the RTO of §14.3.
     pub(super) fn next_check(&mut self, now: Instant, pacing: Duration) -> Next {
         let has_valid = self.best_valid().is_some();
-        let busy =
-            self.pairs.iter().filter(|p| matches!(p.state, PairState::Waiting | PairState::InProgress));
+        let busy = self.iter().filter(|p| matches!(p.state, PairState::Waiting | PairState::InProgress));
         let rto = (pacing * u32::try_from(busy.count()).unwrap_or(u32::MAX)).max(MIN_RTO);
         let due =
             |pair: &Pair| pair.last_check.map_or(now, |at| at + repeat_after(pair, has_valid, pacing, rto));
-        for pair in self.pairs.iter_mut().filter(|pair| pair.state == PairState::InProgress) {
+        for pair in self.iter_mut().filter(|pair| pair.state == PairState::InProgress) {
             let limit = if has_valid { MAX_CHECKS_BESIDE_VALID } else { MAX_CHECKS };
             if pair.checks >= limit && due(pair) <= now {
                 pair.state = PairState::Failed;
             }
         }
-        if !self.pairs.iter().any(|pair| pair.state == PairState::Waiting) {
+        if !self.iter().any(|pair| pair.state == PairState::Waiting) {
             self.thaw_idle_foundations();
         }
-        let waiting = self.pairs.iter().find(|pair| pair.state == PairState::Waiting).map(|pair| pair.id);
-        let repeats = self.pairs.iter().filter(|pair| pair.state == PairState::InProgress);
+        let waiting = self.iter().find(|pair| pair.state == PairState::Waiting).map(|pair| pair.id);
+        let repeats = self.iter().filter(|pair| pair.state == PairState::InProgress);
         // Whom the peer has reached first, then the one that had the fewest, then the best.
         let repeat = repeats
             .clone()
             .filter(|pair| due(pair) <= now)
             .min_by_key(|pair| (!pair.asked, pair.checks))
             .map(|pair| pair.id);
+        let next_due = repeats.map(due).min();
         let chosen = match (waiting, repeat) {
             (Some(_), Some(repeat)) if self.first_checks >= 2 && !has_valid => Some(repeat),
             (Some(waiting), _) => Some(waiting),
@@ -200,7 +204,7 @@ impl Checklist {
                 self.first_checks = if chosen == waiting { self.first_checks.saturating_add(1) } else { 0 };
                 Next::Check(id)
             }
-            None => repeats.map(due).min().map_or(Next::Nothing, Next::At),
+            None => next_due.map_or(Next::Nothing, Next::At),
         }
     }
 }

@@ -72,7 +72,7 @@ pub(super) struct Pair {
 }
 
 /// Pairs with equal ones probably work or fail together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PairFoundation(u64);
 
 impl PairFoundation {
