@@ -1,4 +1,5 @@
-//! Bare AES: counter mode for SRTP, and the masks that hide DTLS 1.3 record numbers.
+//! Bare AES: counter mode for SRTP (RFC 3711 §4.1.1), and the masks that hide DTLS 1.3 record numbers (RFC 9147
+//! §4.2.3).
 
 use std::fmt;
 use std::hint::black_box;

@@ -1,4 +1,5 @@
-//! Hash functions: SHA-2 for transcripts and fingerprints, MD5 for STUN's long-term keys.
+//! Hash functions: SHA-2 (FIPS 180-4) for transcripts and fingerprints, MD5 for STUN's long-term keys (RFC 8489
+//! §18.5.1.1).
 
 use std::fmt;
 use std::ops::Deref;

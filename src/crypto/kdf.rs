@@ -1,4 +1,5 @@
-//! Key derivation: the PRF of TLS 1.2, and HKDF with the labels of TLS 1.3 and DTLS 1.3.
+//! Key derivation: the PRF of TLS 1.2 (RFC 5246 §5), and HKDF (RFC 5869) with the labels of TLS 1.3 and DTLS 1.3
+//! (RFC 8446 §7.1, RFC 9147 §5.9).
 
 use zeroize::Zeroizing;
 

@@ -1,4 +1,5 @@
-//! Private keys as they are stored: read once, handed to a back end, printed back.
+//! Private keys as they are stored (RFC 5958, RFC 5915, RFC 8017 §A.1.2): read once, handed to a back end, printed
+//! back.
 
 use std::fmt;
 
