@@ -145,10 +145,9 @@ fn answers_from_elsewhere_replayed_or_stray_count_for_nothing() {
     }
 }
 
-#[test]
-fn an_answer_from_the_wrong_address_does_not_validate() {
-    // RFC 8445 §7.2.5.2.1.
-    let mut net = Net::new(20);
+/// Two agents, of whose checks one has left; the credentials that it is to be answered with, and the check.
+fn checking(seed: u64) -> (Net, Credentials, Transmit) {
+    let mut net = Net::new(seed);
     net.add_hosts();
     let credentials = net.peers[1].agent.local_credentials().clone();
     let now = net.now;
@@ -157,6 +156,13 @@ fn an_answer_from_the_wrong_address_does_not_validate() {
     agent.add_remote_candidate(now, &host("10.0.0.2:2000")).unwrap();
     agent.handle_timeout(now);
     let request = agent.poll_transmit(&mut Pool::new()).unwrap();
+    (net, credentials, request)
+}
+
+#[test]
+fn an_answer_from_the_wrong_address_does_not_validate() {
+    // RFC 8445 §7.2.5.2.1.
+    let (mut net, credentials, request) = checking(20);
     let message = Message::parse(&request.contents).unwrap();
     let mut buf = BytesMut::new();
     let mut builder = Builder::new(&mut buf, Class::Success, Method::BINDING, message.transaction());
@@ -177,15 +183,7 @@ fn an_answer_from_the_wrong_address_does_not_validate() {
 #[test]
 fn a_refused_check_fails_its_pair_only_when_the_refusal_is_authentic() {
     // RFC 8489 §9.1.4.
-    let mut net = Net::new(21);
-    net.add_hosts();
-    let credentials = net.peers[1].agent.local_credentials().clone();
-    let now = net.now;
-    let agent = &mut net.peers[0].agent;
-    agent.set_remote_credentials(now, credentials.clone()).unwrap();
-    agent.add_remote_candidate(now, &host("10.0.0.2:2000")).unwrap();
-    agent.handle_timeout(now);
-    let request = agent.poll_transmit(&mut Pool::new()).unwrap();
+    let (mut net, credentials, request) = checking(21);
     let transaction = Message::parse(&request.contents).unwrap().transaction();
     for (authentic, state) in [(false, PairState::InProgress), (true, PairState::Failed)] {
         let mut buf = BytesMut::new();
